@@ -1,0 +1,67 @@
+"""Is a port free, and if not, who holds it."""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import os
+import socket
+from collections.abc import Iterable
+from pathlib import Path
+
+from governor.errors import LabError
+
+
+def require_free(address: str, ports: Iterable[int]) -> None:
+    """Raise LabError naming the first of `ports` that cannot be bound on `address`, and its holder.
+
+    Only loopback addresses are allowed: a lab must not be reachable from outside.
+    """
+    try:
+        if not ipaddress.ip_address(address).is_loopback:
+            raise LabError(f"{address} is not a loopback address: use one in 127.0.0.0/8")
+    except ValueError as error:
+        raise LabError(f"{address!r} is not an IP address: use one in 127.0.0.0/8") from error
+    for port in ports:
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((address, port))
+                probe.listen(1)
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE:
+                    raise LabError(f"cannot listen on {address}:{port}: {error}") from error
+                raise LabError(
+                    f"port {address}:{port} is busy, held by {holder(port)}; stop it, or give the "
+                    "lab another address (127.0.0.0/8) or base port"
+                ) from error
+            except OverflowError as error:
+                raise LabError(f"port {port} does not exist: choose a smaller base port") from error
+
+
+def holder(port: int) -> str:
+    """The process listening on TCP `port`, as `name (pid N)`, as far as /proc tells us."""
+    inodes = _listening_inodes(port)
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            for handle in os.scandir(process / "fd"):
+                if os.readlink(handle.path) in inodes:
+                    name = (process / "comm").read_text(encoding="utf-8").strip()
+                    return f"{name} (pid {process.name})"
+        except OSError:
+            continue  # gone meanwhile, or another user's: not ours to look into
+    return "an unknown process"
+
+
+def _listening_inodes(port: int) -> set[str]:
+    inodes = set()
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        try:
+            lines = Path(table).read_text(encoding="utf-8").splitlines()[1:]
+        except OSError:
+            continue  # no /proc (not Linux): the holder stays unknown
+        for line in lines:
+            fields = line.split()
+            if fields[3] == "0A" and int(fields[1].rsplit(":", 1)[1], 16) == port:
+                inodes.add(f"socket:[{fields[9]}]")
+    return inodes
