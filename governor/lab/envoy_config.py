@@ -25,6 +25,29 @@ OPEN = 1_000_000
 """Circuit breakers wide open: Envoy's own defaults (1024, three retries) are active limits."""
 RUNTIME_LAYER = "governor"
 INITIAL_WEIGHT = 100
+STATS_CONFIG = {
+    "use_all_default_tags": False,
+    "stats_tags": [
+        *(
+            {"tag_name": f"envoy.{name}"}
+            for name in (
+                "cluster_name",
+                "http_conn_manager_prefix",
+                "listener_address",
+                "response_code",
+                "response_code_class",
+                "virtual_host",
+            )
+        ),
+        {"tag_name": "envoy.route", "regex": r"^vhost\..*?\.route\.((.*?)\.)upstream_rq"},
+        {
+            "tag_name": "envoy.local_http_ratelimit_prefix",
+            "regex": r"^((.*?)\.)http_local_rate_limit\.",
+        },
+        {"tag_name": "envoy.rds_route_config", "regex": r"^http\..*?\.rds\.((.*?)\.)\w+?$"},
+    ],
+}
+"""Envoy's default tags, except that route and limit names may hold dots, RDS names a `|`."""
 
 
 def write_envoy_files(scenario: Scenario, layout: Layout, directory: Path) -> dict[str, Path]:
@@ -88,6 +111,7 @@ def bootstrap(address: str, admin_port: int, home: Path) -> Resource:
             "cds_config": path_source(home / "cds.json"),
         },
         "layered_runtime": {"layers": layers},
+        "stats_config": STATS_CONFIG,
     }
 
 

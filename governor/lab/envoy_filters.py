@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -12,22 +13,22 @@ from governor.lab.xds_files import path_source
 FILTERS = "type.googleapis.com/envoy.extensions.filters.http"
 LOCAL_RATE_LIMIT = f"{FILTERS}.local_ratelimit.v3.LocalRateLimit"
 UNLIMITED = {"max_tokens": 1_000_000_000, "tokens_per_fill": 1_000_000_000, "fill_interval": "1s"}
+FILL_S = 0.05
+"""Shortest fill interval Envoy takes."""
 BURST_S = 0.2
 """Largest bucket, as seconds of its rate."""
 
 
 def bucket(rate_rps: float) -> dict[str, Any]:
-    """Token bucket passing `rate_rps`: a fill interval of 50 ms or more, at most 200 ms of burst.
+    """Token bucket passing `rate_rps`: fill interval 50 ms to 100 ms, at most 200 ms of burst.
 
-    Below 20 requests/s a bucket holds one token and the interval carries the rate.
+    Below 20 requests/s a fill is one token and the interval carries the rate.
     """
-    interval_s = max(0.05, 1.0 / rate_rps)
-    tokens = max(1, round(rate_rps * interval_s))
-    interval_s = max(0.05, tokens / rate_rps)
+    tokens = max(1, math.ceil(rate_rps * FILL_S - 1e-9))
     return {
-        "max_tokens": max(1, int(rate_rps * BURST_S), tokens),
+        "max_tokens": max(tokens, int(rate_rps * BURST_S)),
         "tokens_per_fill": tokens,
-        "fill_interval": f"{interval_s:.6f}s",
+        "fill_interval": f"{tokens / rate_rps:.6f}s",
     }
 
 
