@@ -64,9 +64,7 @@ def _fault_problems(
         yield f"at_s {fault.at_s:g} is after the end of the scenario ({scenario.duration_s:g} s)"
 
 
-def _data_plane_problems(
-    scenario: Scenario, services: list[str], classes: list[str]
-) -> Iterator[str]:
+def _data_plane_problems(scenario: Scenario, services: list[str], classes: list[str]) -> Iterator[str]:
     limits = scenario.data_plane.static_rate_limit_rps
     if isinstance(limits, dict):
         for name in limits:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,9 +52,7 @@ class Clairvoyant:
         return float(chosen[:, round(start_s) : round(end_s)].sum(axis=0).mean())
 
 
-def clairvoyant(
-    scenario: Scenario, offered: Mapping[str, NDArray[np.int64]] | None = None
-) -> Clairvoyant:
+def clairvoyant(scenario: Scenario, offered: Mapping[str, NDArray[np.int64]] | None = None) -> Clairvoyant:
     """The optimum for a scenario; `offered` (requests per class and second) replaces its mean rates.
 
     With the arrivals that were really drawn the comparison is free of their noise.
@@ -95,7 +94,7 @@ def capacities(scenario: Scenario) -> Floats:
             times |= {time for fault in own for time in (fault.at_s, fault.at_s + fault.for_s)}
             marks = sorted(time for time in times if time <= scenario.duration_s)
             pieces = []
-            for begin, end in zip(marks, marks[1:], strict=False):
+            for begin, end in pairwise(marks):
                 rate = service.workers / service.service_time_s
                 for fault in own:
                     if fault.at_s <= begin < fault.at_s + fault.for_s and fault.factor is not None:
@@ -143,7 +142,7 @@ def _by_priority(
 
 
 def largest_sum(visits: Floats, capacity: Floats, demand: Floats, _weights: Floats) -> Floats:
-    """max sum x, visits @ x <= capacity, 0 <= x <= demand."""
+    """Max sum x, visits @ x <= capacity, 0 <= x <= demand."""
     return _solve(-np.ones(len(demand)), visits, capacity, np.zeros(len(demand)), demand)
 
 

@@ -31,8 +31,7 @@ def load_scenario(path_or_name: str | Path) -> Scenario:
         if not path.exists():
             known = ", ".join(scenario_names())
             raise DocumentError(
-                f"no scenario called {str(path_or_name)!r}: give the path of a .yaml file "
-                f"or one of {known}"
+                f"no scenario called {str(path_or_name)!r}: give the path of a .yaml file or one of {known}"
             )
     try:
         text = path.read_text(encoding="utf-8")
@@ -74,23 +73,24 @@ def _allowed_fields(loc: tuple[int | str, ...]) -> list[str]:
     schema = Scenario.model_json_schema()
     node: dict[str, Any] = schema
     for part in loc:
-        options = [_deref(schema, option) for option in node.get("anyOf", [node])]
-        node = next(
-            (
-                option["items"]
-                if isinstance(part, int) and "items" in option
-                else option.get("properties", {}).get(part) or option.get("additionalProperties")
-                for option in options
-                if ("items" in option if isinstance(part, int) else option.get("type") == "object")
-            ),
-            {},
-        )
-        node = _deref(schema, node)
+        node = _child(schema, node, part)
     for option in node.get("anyOf", [node]):
         fields = _deref(schema, option).get("properties")
         if fields:
             return sorted(fields)
     return ["none"]
+
+
+def _child(schema: dict[str, Any], node: dict[str, Any], part: int | str) -> dict[str, Any]:
+    """Schema of the element or field `part` of what `node` describes; empty if unknown."""
+    for alternative in node.get("anyOf", [node]):
+        option = _deref(schema, alternative)
+        found = option.get("items") if isinstance(part, int) else None
+        if isinstance(part, str):
+            found = option.get("properties", {}).get(part) or option.get("additionalProperties")
+        if isinstance(found, dict):
+            return _deref(schema, found)
+    return {}
 
 
 def _deref(schema: dict[str, Any], node: dict[str, Any]) -> dict[str, Any]:
@@ -121,8 +121,7 @@ def _line_of(tree: yaml.Node | None, loc: tuple[int | str, ...]) -> int:
 
 def _resolve_shapes(scenario: Scenario, path: Path) -> Scenario:
     classes = {
-        name: _resolved(load, scenario.duration_s, path)
-        for name, load in scenario.load.classes.items()
+        name: _resolved(load, scenario.duration_s, path) for name, load in scenario.load.classes.items()
     }
     load = scenario.load.model_copy(update={"classes": classes})
     return scenario.model_copy(update={"load": load})
@@ -143,8 +142,7 @@ def _resolved(load: ClassLoad, duration_s: float, path: Path) -> ClassLoad:
     seconds, peak = load.shape.seconds_per_row, load.shape.peak_rps
     if len(rates) * seconds < duration_s - 1e-9:
         raise DocumentError(
-            f"{source}: {len(rates)} rows of {seconds:g} s are shorter than the scenario's "
-            f"{duration_s:g} s"
+            f"{source}: {len(rates)} rows of {seconds:g} s are shorter than the scenario's {duration_s:g} s"
         )
     schedule = tuple((seconds, rate * peak) for rate in rates)
     return load.model_copy(update={"schedule": schedule, "shape": None})

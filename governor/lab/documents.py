@@ -134,9 +134,7 @@ class Load(Document):
     classes: Annotated[dict[str, ClassLoad], Field(min_length=1)]
 
 
-FaultKind = Literal[
-    "capacity_drop", "slow_replica", "failing_replica", "load_spike", "retry_happy_clients"
-]
+FaultKind = Literal["capacity_drop", "slow_replica", "failing_replica", "load_spike", "retry_happy_clients"]
 
 
 class Fault(Document):

@@ -58,12 +58,8 @@ def write_envoy_files(scenario: Scenario, layout: Layout, directory: Path) -> di
         home = xds_directory(directory, node)
         home.mkdir(parents=True, exist_ok=True)
         write_json(home / "bootstrap.json", bootstrap(layout.address, admin_port, home))
-        write_resources(
-            home / "cds.json", [cluster(scenario.data_plane, edge, home) for edge in edges]
-        )
-        write_resources(
-            home / "lds.json", [listener(scenario, layout.address, edge, home) for edge in edges]
-        )
+        write_resources(home / "cds.json", [cluster(scenario.data_plane, edge, home) for edge in edges])
+        write_resources(home / "lds.json", [listener(scenario, layout.address, edge, home) for edge in edges])
         write_resources(home / "rtds.json", [runtime_layer({})])
         for edge in edges:
             _write_edge(scenario, layout, edge, home)
@@ -75,7 +71,7 @@ def _write_edge(scenario: Scenario, layout: Layout, edge: Edge, home: Path) -> N
     stem = file_stem(edge.name)
     write_resources(home / "rds" / f"{stem}.json", [route_configuration(scenario, edge)])
     ports = layout.replica_ports[edge.callee]
-    assignment = load_assignment(edge.name, layout.address, {p: INITIAL_WEIGHT for p in ports})
+    assignment = load_assignment(edge.name, layout.address, dict.fromkeys(ports, INITIAL_WEIGHT))
     write_resources(home / "eds" / f"{stem}.json", [assignment])
     limits = scenario.data_plane.static_rate_limit_rps
     for name in entering(scenario, edge):
@@ -171,8 +167,7 @@ def load_assignment(name: str, address: str, weights: dict[int, int]) -> Resourc
 def listener(scenario: Scenario, address: str, edge: Edge, home: Path) -> Resource:
     """Listener of an edge. Ports are never shared with another Envoy: `enable_reuse_port` is off."""
     manager: Resource = {
-        "@type": f"{API}.extensions.filters.network.http_connection_manager.v3"
-        ".HttpConnectionManager",
+        "@type": f"{API}.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": edge.name,
         "generate_request_id": False,
         "rds": {
@@ -206,8 +201,7 @@ def route_configuration(scenario: Scenario, edge: Edge) -> Resource:
             routes.append(_route(plane, edge, match, api.priority, api.class_name))
         host = INGRESS
     else:
-        for priority in ("high", "low"):
-            routes.append(_route(plane, edge, {"prefix": "/"}, priority, None))
+        routes += [_route(plane, edge, {"prefix": "/"}, priority, None) for priority in ("high", "low")]
         host = edge.name
     return {
         "@type": f"{API}.config.route.v3.RouteConfiguration",
@@ -216,9 +210,7 @@ def route_configuration(scenario: Scenario, edge: Edge) -> Resource:
     }
 
 
-def _route(
-    plane: DataPlane, edge: Edge, match: Resource, priority: str, class_name: str | None
-) -> Resource:
+def _route(plane: DataPlane, edge: Edge, match: Resource, priority: str, class_name: str | None) -> Resource:
     action: Resource = {"cluster": edge.name, "timeout": _seconds(plane.timeout_s)}
     if priority == "high":
         exact = {"name": "x-priority", "string_match": {"exact": "high"}}

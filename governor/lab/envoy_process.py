@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from governor.errors import LabError
-from governor.lab.processes import Child, Nursery
+from governor.lab.processes import Child, Nursery, tied
 
 START_TIMEOUT_S = 20.0
 
@@ -40,37 +40,34 @@ def start_envoy(nursery: Nursery, bootstrap: Path, address: str, admin_port: int
         *("--drain-time-s", "3"),
         *("--file-flush-interval-msec", "200"),
     ]
-    child = nursery.start(command, log, pipes=False)
+    child = nursery.start(tied(command), log, pipes=False)
     deadline = time.monotonic() + START_TIMEOUT_S
     while True:
         if child.poll() is not None:
             raise LabError(
-                f"Envoy refused its configuration {bootstrap} (exit code {child.returncode}):\n"
-                f"{tail(log)}"
+                f"Envoy refused its configuration {bootstrap} (exit code {child.returncode}):\n{tail(log)}"
             )
-        if ask(address, admin_port, "/ready") == "LIVE\n":
-            break
+        if refused := _refused(address, admin_port):
+            raise LabError(f"Envoy refused a file ({refused}):\n{tail(log)}")
+        if _serving(address, admin_port):
+            return child
         if time.monotonic() > deadline:
             raise LabError(f"Envoy was not ready after {START_TIMEOUT_S:g} s:\n{tail(log)}")
         time.sleep(0.02)
-    _require_accepted(address, admin_port, log)
-    return child
 
 
-def _require_accepted(address: str, admin_port: int, log: Path) -> None:
-    """LabError if Envoy started but refused one of its discovery files."""
-    deadline = time.monotonic() + 2.0
-    while True:
-        stats = ask(address, admin_port, "/stats?filter=update_(rejected|failure)$&usedonly") or ""
-        refused = [line for line in stats.splitlines() if not line.endswith(": 0")]
-        if refused:
-            raise LabError(f"Envoy refused a file ({'; '.join(refused)}):\n{tail(log)}")
-        warming = ask(address, admin_port, "/stats?filter=total_listeners_warming") or ""
-        if warming.strip().endswith(": 0"):
-            return
-        if time.monotonic() > deadline:
-            raise LabError(f"Envoy's listeners are still warming up:\n{tail(log)}")
-        time.sleep(0.02)
+def _refused(address: str, admin_port: int) -> str:
+    """Which discovery files Envoy has refused so far, as its counters; empty if none."""
+    stats = ask(address, admin_port, "/stats?filter=update_(rejected|failure)$&usedonly") or ""
+    return "; ".join(line for line in stats.splitlines() if line and not line.endswith(": 0"))
+
+
+def _serving(address: str, admin_port: int) -> bool:
+    """Is Envoy live, with no listener still warming up?"""
+    if ask(address, admin_port, "/ready") != "LIVE\n":
+        return False
+    warming = ask(address, admin_port, "/stats?filter=total_listeners_warming") or ""
+    return warming.strip().endswith(": 0")
 
 
 def ask(address: str, port: int, path: str) -> str | None:

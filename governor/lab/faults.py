@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from governor.lab.documents import ClientRetries, Fault, Scenario
 from governor.lab.service_plan import FaultAction
 
@@ -28,9 +30,7 @@ def rate_schedule(scenario: Scenario, class_name: str) -> list[tuple[float, floa
     """Offered rate of a class with its spikes: pieces (from s, to s, requests/s) until the end."""
     load = scenario.load.classes[class_name]
     spikes = [
-        fault
-        for fault in scenario.faults
-        if fault.kind == "load_spike" and fault.api in (None, class_name)
+        fault for fault in scenario.faults if fault.kind == "load_spike" and fault.api in (None, class_name)
     ]
     edges = {0.0, scenario.duration_s}
     base: list[tuple[float, float, float]] = []
@@ -43,7 +43,7 @@ def rate_schedule(scenario: Scenario, class_name: str) -> list[tuple[float, floa
         edges.update((spike.at_s, spike.at_s + spike.for_s))
     times = sorted(edge for edge in edges if edge <= scenario.duration_s)
     pieces = []
-    for begin, end in zip(times, times[1:], strict=False):
+    for begin, end in pairwise(times):
         rate = next((rate for low, high, rate in base if low <= begin < high), 0.0)
         for spike in spikes:
             if spike.at_s <= begin < spike.at_s + spike.for_s:

@@ -120,9 +120,7 @@ class Pool:
     async def _open(self, call: Call, request: bytes, finished: OnStatus) -> None:
         loop = asyncio.get_running_loop()
         try:
-            _, connection = await loop.create_connection(
-                lambda: _Connection(self), self._host, self._port
-            )
+            _, connection = await loop.create_connection(lambda: _Connection(self), self._host, self._port)
         except OSError:
             if not call.abandoned:
                 finished(CONNECTION_LOST)

@@ -64,8 +64,7 @@ def make_layout(scenario: Scenario, address: str, base_port: int) -> Layout:
             for below in call.calls:
                 pairs.setdefault((call.service, below.service))
     edges = tuple(
-        Edge(caller, callee, base_port + 10 + number)
-        for number, (caller, callee) in enumerate(pairs)
+        Edge(caller, callee, base_port + 10 + number) for number, (caller, callee) in enumerate(pairs)
     )
     if scenario.data_plane.envoy_per_service:
         callers = dict.fromkeys(edge.caller for edge in edges)

@@ -98,7 +98,7 @@ class Generator:
         self._bytes = [_request_bytes(name) for name in self._names]
         self._timeouts = [load.timeout_s for load in scenario.load.classes.values()]
         self._deadlines: list[deque[tuple[float, _Request, int]]] = [deque() for _ in self._names]
-        self._rng = random.Random(scenario.seed)
+        self._rng = random.Random(scenario.seed)  # noqa: S311 - jitter, not secrets
         self._next = 0
         self._open = 0
         self._start = 0.0
@@ -210,9 +210,7 @@ class Generator:
 
 def _request_bytes(class_name: str) -> bytes:
     api, priority = class_name.rsplit(".", 1)
-    return (
-        f"GET /{api} HTTP/1.1\r\nhost: lab\r\nx-api: {api}\r\nx-priority: {priority}\r\n\r\n"
-    ).encode()
+    return (f"GET /{api} HTTP/1.1\r\nhost: lab\r\nx-api: {api}\r\nx-priority: {priority}\r\n\r\n").encode()
 
 
 async def main(path: Path) -> None:

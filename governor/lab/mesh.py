@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import json
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -12,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from governor.errors import LabError
 from governor.lab.documents import Scenario
@@ -58,6 +59,7 @@ class MeshLab:
         self._envoys: dict[str, Child] = {}
         self._services: Child | None = None
         self._stopping = False
+        self._stop_lock = threading.RLock()
 
     @property
     def admin_url(self) -> str:
@@ -97,7 +99,7 @@ class MeshLab:
         children |= {"services": self._services, "load": self._generator}
         return {name: child.pid for name, child in children.items() if child is not None}
 
-    def __enter__(self) -> MeshLab:
+    def __enter__(self) -> Self:
         self.start()
         return self
 
@@ -133,12 +135,12 @@ class MeshLab:
     def stop(self) -> None:
         """End every process of the lab; does nothing if there is none."""
         self._stopping = True
-        nursery, self._nursery = self._nursery, None
-        if nursery is not None:
-            nursery.close()
-            self._generator = self._services = None
-            self._envoys.clear()
-            atexit.unregister(self.stop)
+        with self._stop_lock:  # whoever comes second waits until all is gone
+            if self._nursery is not None:
+                self._nursery.close()
+                self._nursery = self._generator = self._services = None
+                self._envoys.clear()
+                atexit.unregister(self.stop)
 
     def run(
         self,
@@ -208,8 +210,7 @@ class MeshLab:
     def _start_generator(self) -> None:
         path = self.directory / "load.json"
         ports = {
-            name: entry_edge(self.layout, self.scenario.api(name)).port
-            for name in self.scenario.load.classes
+            name: entry_edge(self.layout, self.scenario.api(name)).port for name in self.scenario.load.classes
         }
         LoadPlan(self.scenario, self.address, ports, self._output).write(path)
         self._generator = self._start_python("governor.lab.load", path, "load.log")

@@ -1,8 +1,9 @@
 """Child processes that never outlive the lab.
 
-Two ties bind a child to its parent. Linux ends it when the thread that started it ends
-(PR_SET_PDEATHSIG: Envoy asks for that itself), so all children are started from one thread that lives
-as long as the lab. And our own children read their standard input, which closes when the parent dies.
+Linux ends a child when the thread that started it ends, if the child asks for it
+(PR_SET_PDEATHSIG; see prctl(2)), so all children are started from one thread that lives as long as the
+lab. Envoy does not ask, so a few lines of Python do it for it before they become Envoy. Our own
+children also read their standard input, which closes when the parent dies.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
@@ -24,8 +26,20 @@ _PR_SET_PDEATHSIG = 1
 GRACE_S = 3.0
 """How long a child may take to end after SIGTERM before it is killed."""
 
+_TIED = (
+    "import ctypes, os, signal, sys; "
+    f"ctypes.CDLL(None).prctl({_PR_SET_PDEATHSIG}, signal.SIGTERM); "
+    "os.execv(sys.argv[1], sys.argv[1:])"
+)
 Child = subprocess.Popen[str]
 _Start = tuple[Callable[[], Child], "Future[Child]"]
+
+
+def tied(command: list[str]) -> list[str]:
+    """The command line that runs `command` so that it ends with the thread that starts it."""
+    if sys.platform != "linux":
+        return command
+    return [sys.executable, "-I", "-S", "-c", _TIED, *command]
 
 
 class Nursery:
@@ -67,8 +81,8 @@ class Nursery:
         return child
 
     def close(self) -> None:
-        """End all children and wait until they are gone."""
-        children, self._children = self._children[::-1], []
+        """End all children and wait until they are gone; may be called again if interrupted."""
+        children = self._children[::-1]
         for child in children:
             if child.poll() is None:
                 child.terminate()
@@ -86,6 +100,7 @@ class Nursery:
         for file in self._files:
             file.close()
         self._files.clear()
+        self._children.clear()
 
     def _serve(self) -> None:
         while (request := self._requests.get()) is not None:
@@ -97,10 +112,8 @@ class Nursery:
 
 
 def _close_quietly(pipe: IO[str]) -> None:
-    try:
+    with suppress(BrokenPipeError):  # unsent input of a child that is already gone
         pipe.close()
-    except BrokenPipeError:
-        pass  # unsent input of a child that is already gone
 
 
 def tie_to_parent() -> None:

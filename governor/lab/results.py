@@ -53,7 +53,7 @@ class LoadResult:
     @cached_property
     def within_slo(self) -> NDArray[np.bool_]:
         """Requests answered well within the SLO's latency."""
-        return (self.outcome == Outcome.OK) & (self.latency <= self.slo_s)
+        return np.logical_and(self.outcome == Outcome.OK, self.latency <= self.slo_s)
 
     @cached_property
     def offered(self) -> dict[str, Counts]:
@@ -100,9 +100,7 @@ class LoadResult:
         chosen = self._chosen(start_s, end_s, api)
         return float(np.count_nonzero(self.within_slo & chosen)) / (end_s - start_s)
 
-    def success(
-        self, start_s: float, end_s: float, api: str | None = None, *, in_slo: bool = False
-    ) -> float:
+    def success(self, start_s: float, end_s: float, api: str | None = None, *, in_slo: bool = False) -> float:
         """Share of requests answered well (with `in_slo`: in time); NaN if there were none."""
         chosen = self._chosen(start_s, end_s, api)
         good = self.within_slo if in_slo else self.outcome == Outcome.OK
@@ -171,9 +169,7 @@ class LoadResult:
             chosen &= self.klass == self.class_names.index(api)
         return chosen
 
-    def _binned(
-        self, mask: NDArray[np.bool_], weights: NDArray[np.int16] | None = None
-    ) -> dict[str, Counts]:
+    def _binned(self, mask: NDArray[np.bool_], weights: NDArray[np.int16] | None = None) -> dict[str, Counts]:
         seconds = self.intended.astype(np.int64)
         bins = {}
         for number, name in enumerate(self.class_names):

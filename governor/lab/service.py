@@ -14,6 +14,8 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
+from http import HTTPStatus
 from pathlib import Path
 from typing import cast
 
@@ -78,9 +80,8 @@ class ReplicaServer:
             self.counters.failed += 1
             connection.answer(_answer(500))
             return
-        path = head[4 : head.index(b" ", 4)].decode().split("/")
-        node = int(path[2]) if len(path) > 2 and path[2].isdigit() else 0
-        api = path[1]
+        _, api, *position = head[4 : head.index(b" ", 4)].decode().split("/")
+        node = int(position[0]) if position and position[0].isdigit() else 0
         priority = b"high" if b"\r\nx-priority: high" in head else b"low"
         headers = b"\r\nx-api: " + api.encode() + b"\r\nx-priority: " + priority
         nodes = self._mesh.plan.apis.get(api)
@@ -141,14 +142,10 @@ class ReplicaServer:
             return
         position = job.calls_left.pop(0)
         callee = self._mesh.plan.apis[job.api][position][0]
-        request = (
-            f"GET /{job.api}/{position} HTTP/1.1\r\nhost: {callee}".encode()
-            + job.headers
-            + b"\r\n\r\n"
-        )
+        request = f"GET /{job.api}/{position} HTTP/1.1\r\nhost: {callee}".encode() + job.headers + b"\r\n\r\n"
 
         def answered(status: int) -> None:
-            if status == 200:
+            if status == HTTPStatus.OK:
                 self._next_call(job)
             else:
                 self._finish(job, _answer(status if status in FORWARDED else 502))
@@ -198,7 +195,7 @@ class Mesh:
         self.loop = loop
         self._pools: dict[tuple[str, str], Pool] = {}
         self.replicas = [
-            ReplicaServer(replica, self, random.Random(f"{plan.seed}/{replica.pod}"))
+            ReplicaServer(replica, self, random.Random(f"{plan.seed}/{replica.pod}"))  # noqa: S311 - a queue model
             for replica in plan.replicas
         ]
 
@@ -213,7 +210,7 @@ class Mesh:
         """Listen on every replica's port."""
         for replica in self.replicas:
             await self.loop.create_server(
-                lambda replica=replica: ServerConnection(replica.request),
+                partial(ServerConnection, replica.request),
                 self.plan.address,
                 replica.plan.port,
                 backlog=1024,

@@ -86,8 +86,6 @@ def make_service_plan(scenario: Scenario, layout: Layout) -> ServicePlan:
         replicas=replicas,
         apis={api.name: call_nodes(api.calls) for api in scenario.apis},
         edge_ports={
-            f"{edge.caller}|{edge.callee}": edge.port
-            for edge in layout.edges
-            if edge.caller != INGRESS
+            f"{edge.caller}|{edge.callee}": edge.port for edge in layout.edges if edge.caller != INGRESS
         },
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import ipaddress
-import os
 import socket
 from collections.abc import Iterable
 from pathlib import Path
@@ -44,10 +43,9 @@ def holder(port: int) -> str:
     inodes = _listening_inodes(port)
     for process in Path("/proc").glob("[0-9]*"):
         try:
-            for handle in os.scandir(process / "fd"):
-                if os.readlink(handle.path) in inodes:
-                    name = (process / "comm").read_text(encoding="utf-8").strip()
-                    return f"{name} (pid {process.name})"
+            if any(str(handle.readlink()) in inodes for handle in list((process / "fd").iterdir())):
+                name = (process / "comm").read_text(encoding="utf-8").strip()
+                return f"{name} (pid {process.name})"
         except OSError:
             continue  # gone meanwhile, or another user's: not ours to look into
     return "an unknown process"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from governor.lab.results import LoadResult
+from governor.lab.results import LoadResult, Outcome
 
 _HEAD = ("API", "offered/s", "goodput/s", "in SLO %", "success %", "p50 ms", "p99 ms", "429", "503")
 
@@ -28,8 +28,8 @@ def summary_table(result: LoadResult, start_s: float = 0.0) -> str:
                 f"{100 * result.success(start_s, end_s, name):.2f}",
                 f"{1000 * result.latency_quantile(0.5, start_s, end_s, api=name):.0f}",
                 f"{1000 * result.latency_quantile(0.99, start_s, end_s, api=name):.0f}",
-                str(int((chosen & (result.outcome == 1)).sum())),
-                str(int((chosen & (result.outcome == 2)).sum())),
+                str(int((chosen & (result.outcome == Outcome.REJECTED_429)).sum())),
+                str(int((chosen & (result.outcome == Outcome.REJECTED_503)).sum())),
             )
         )
     widths = [max(len(row[column]) for row in rows) for column in range(len(_HEAD))]

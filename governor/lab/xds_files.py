@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,4 +28,4 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Replace `path` with `content` as JSON, atomically."""
     temporary = path.with_name(f".{path.name}.new")
     temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
-    os.replace(temporary, path)
+    temporary.replace(path)

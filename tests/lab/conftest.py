@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 
 import pytest
-
 from governor.errors import LabError
+
 from governor.lab.document_files import parse_scenario
 from governor.lab.documents import Scenario
 from governor.lab.envoy_process import envoy_binary
@@ -29,6 +29,11 @@ load:
     shop.low: {schedule: [[3, 60]]}
 slo: {latency_s: 0.2, timeout_s: 1.0}
 """
+
+
+@pytest.fixture
+def small_text() -> str:
+    return SMALL
 
 
 @pytest.fixture

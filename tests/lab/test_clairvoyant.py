@@ -50,9 +50,7 @@ def test_capacity_follows_the_faults_within_a_second(small: Scenario) -> None:
         Fault(kind="capacity_drop", at_s=0.5, for_s=1.0, service="web", factor=0.5),
         Fault(kind="slow_replica", at_s=2.0, for_s=1.0, service="web", replica=1, factor=10),
         Fault(kind="load_spike", at_s=1.0, for_s=0.5, factor=3),
-        Fault(
-            kind="failing_replica", at_s=0.0, for_s=3.0, service="web", replica=0, error_rate=0.3
-        ),
+        Fault(kind="failing_replica", at_s=0.0, for_s=3.0, service="web", replica=0, error_rate=0.3),
     )
     scenario = small.model_copy(update={"faults": faults})
     assert capacities(scenario)[0] == pytest.approx([300, 300, 220])

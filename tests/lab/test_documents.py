@@ -3,11 +3,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-
 from governor.errors import DocumentError
+
 from governor.lab.document_files import load_scenario, parse_scenario, scenario_names
 from governor.lab.documents import Scenario
-from tests.lab.conftest import SMALL
 
 FILE = Path("some/small.yaml")
 
@@ -39,8 +38,7 @@ def test_shipped_scenarios_load_and_are_named_after_their_file() -> None:
         ),
         (
             "slo:",
-            "faults: [{kind: slow_replica, at_s: 1, for_s: 1, service: web, replica: 2, "
-            "factor: 3}]\nslo:",
+            "faults: [{kind: slow_replica, at_s: 1, for_s: 1, service: web, replica: 2, factor: 3}]\nslo:",
             ["replica 2 of 'web' does not exist (0..1)"],
         ),
         (
@@ -61,18 +59,18 @@ def test_shipped_scenarios_load_and_are_named_after_their_file() -> None:
     ],
 )
 def test_a_wrong_document_is_refused_with_file_field_and_allowed_values(
-    old: str, new: str, words: list[str]
+    old: str, new: str, words: list[str], small_text: str
 ) -> None:
-    assert old in SMALL
+    assert old in small_text
     with pytest.raises(DocumentError) as caught:
-        parse_scenario(SMALL.replace(old, new), FILE)
+        parse_scenario(small_text.replace(old, new), FILE)
     message = str(caught.value)
     for word in ["some/small.yaml", *words]:
         assert word in message
 
 
-def test_errors_name_the_line() -> None:
-    text = SMALL.replace("workers: 4", "workers: none")
+def test_errors_name_the_line(small_text: str) -> None:
+    text = small_text.replace("workers: 4", "workers: none")
     line = text[: text.index("workers: none")].count("\n") + 1
     with pytest.raises(DocumentError, match=f"small.yaml:{line}: topology.services.0.workers"):
         parse_scenario(text, FILE)
@@ -92,10 +90,10 @@ def test_missing_file_and_broken_yaml(tmp_path: Path) -> None:
         parse_scenario("- 1", FILE)
 
 
-def test_shape_becomes_a_schedule(tmp_path: Path) -> None:
+def test_shape_becomes_a_schedule(tmp_path: Path, small_text: str) -> None:
     (tmp_path / "day.csv").write_text("# from somewhere\nrelative_rate\n0.5\n1.0\n0.25\n")
     shape = "shape: {file: day.csv, seconds_per_row: 1, peak_rps: 40}"
-    text = SMALL.replace("schedule: [[3, 60]]", shape)
+    text = small_text.replace("schedule: [[3, 60]]", shape)
     loaded = parse_scenario(text, tmp_path / "small.yaml")
     assert loaded.load.classes["shop.low"].schedule == ((1, 20), (1, 40), (1, 10))
     with pytest.raises(DocumentError, match="shorter than the scenario's"):

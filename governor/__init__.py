@@ -1,0 +1,1 @@
+"""Mesh governor: a careful outer loop that keeps a service mesh's traffic knobs right."""

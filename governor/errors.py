@@ -1,0 +1,57 @@
+"""Every exception that the governor raises on purpose.
+
+GovernorError
+├── DocumentError      a policy, scenario or settings file says something it must not
+├── SourceError        the metric source gave nothing usable
+│   ├── SourceUnreachable   no answer, or not in time
+│   └── SourceRefused       an answer that is an error, or not what was asked for
+├── ControlPlaneError  the control plane did not do what it was asked
+│   ├── WriteRejected       it refused the new configuration; the old one is in force
+│   └── WriteUnconfirmed    it neither took nor refused it in time; the old one was put back
+├── LedgerError        the ledger is locked, full or damaged
+└── LabError           the mesh in a box cannot start or go on
+
+A message says what was wrong, where, and what to do.
+"""
+
+from __future__ import annotations
+
+
+class GovernorError(Exception):
+    """Base of all errors of the governor; the CLI prints its message and exits with 2."""
+
+
+class DocumentError(GovernorError):
+    """A document is wrong: the message names file, field and the allowed values."""
+
+
+class SourceError(GovernorError):
+    """The metric source gave nothing usable."""
+
+
+class SourceUnreachable(SourceError):  # noqa: N818 - reads as what happened
+    """No answer from the metric source, or not in time."""
+
+
+class SourceRefused(SourceError):  # noqa: N818 - reads as what happened
+    """The metric source answered with an error or with something else than metrics."""
+
+
+class ControlPlaneError(GovernorError):
+    """The control plane did not do what it was asked."""
+
+
+class WriteRejected(ControlPlaneError):  # noqa: N818 - reads as what happened
+    """The data plane refused the new configuration; the old one stays in force."""
+
+
+class WriteUnconfirmed(ControlPlaneError):  # noqa: N818 - reads as what happened
+    """The data plane neither took nor refused the write in time; the old file was put back."""
+
+
+class LedgerError(GovernorError):
+    """The ledger is locked, full or damaged; nothing is written to the mesh without it."""
+
+
+class LabError(GovernorError):
+    """The mesh in a box cannot start or cannot go on."""

@@ -1,0 +1,74 @@
+"""What the cycle asks of the world: Protocols of at most four methods, implemented in `adapters/`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from governor.domain import MeshFrame, MeshIndex
+from governor.knobs import Knob, KnobState, KnobValue, Proposal, Receipt, Target
+
+
+class MetricSource(Protocol):
+    """Where frames come from."""
+
+    def observe(self, window_s: float) -> MeshFrame:
+        """The last `window_s` seconds as one frame; SourceError if there is no usable answer."""
+
+    def close(self) -> None:
+        """Release connections and threads."""
+
+
+class ControlPlane(Protocol):
+    """Where knobs are read and written."""
+
+    def read(self, index: MeshIndex) -> KnobState:
+        """Settings in force, over `index`; ControlPlaneError if they cannot be read."""
+
+    def refusal(self, proposal: Proposal) -> str | None:
+        """Why this proposal cannot be expressed here, or None if it can; never writes."""
+
+    def write(self, target: Target, knob: Knob, value: KnobValue) -> Receipt:
+        """Set one knob and return only when the data plane has taken it.
+
+        Raises WriteRejected or WriteUnconfirmed with the old value back in force.
+        """
+
+
+class Clock(Protocol):
+    """Time, so that replay and tests can bring their own."""
+
+    def now(self) -> float:
+        """Seconds since the epoch."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line of the ledger. `kind`: decision, intent, receipt, verdict, cycle, note."""
+
+    id: str
+    at: float
+    cycle: int
+    kind: str
+    target: str
+    knob: str
+    code: str
+    summary: str
+    body: Mapping[str, Any]
+
+
+class Ledger(Protocol):
+    """Append-only record; what is not in it did not happen."""
+
+    def append(self, entries: Sequence[Entry]) -> None:
+        """Write all of `entries` durably, or none and raise LedgerError."""
+
+    def entries(self, *, since: float = 0.0, kind: str | None = None, limit: int = 1000) -> Sequence[Entry]:
+        """Newest first."""
+
+    def find(self, entry_id: str) -> Sequence[Entry]:
+        """All entries of one decision (same id), oldest first; empty if there is none."""
+
+    def open_intents(self) -> Sequence[Entry]:
+        """Intents with neither receipt nor verdict: writes that may or may not have happened."""
