@@ -17,6 +17,15 @@ def problem(scenario: Scenario) -> str | None:
 def _problems(scenario: Scenario) -> Iterator[str]:
     services = [service.name for service in scenario.topology.services]
     classes = [api.class_name for api in scenario.apis]
+    yield from _api_problems(scenario, services, classes)
+    yield from _load_problems(scenario, classes)
+    for number, fault in enumerate(scenario.faults):
+        for found in _fault_problems(scenario, fault, services, classes):
+            yield f"faults[{number}]: {found}"
+    yield from _data_plane_problems(scenario, services, classes)
+
+
+def _api_problems(scenario: Scenario, services: list[str], classes: list[str]) -> Iterator[str]:
     if len(set(classes)) != len(classes):
         yield f"apis: an API may have one entry per priority, got {', '.join(classes)}"
     for api in scenario.apis:
@@ -26,6 +35,9 @@ def _problems(scenario: Scenario) -> Iterator[str]:
             if any(below.service == call.service for below in call.calls):
                 yield f"apis.{api.class_name}: service {call.service!r} calls itself"
     yield from _api_trees_differ(scenario)
+
+
+def _load_problems(scenario: Scenario, classes: list[str]) -> Iterator[str]:
     for name, load in scenario.load.classes.items():
         if name not in classes:
             yield f"load.classes: {_unknown('API class', name, classes)}"
@@ -35,10 +47,6 @@ def _problems(scenario: Scenario) -> Iterator[str]:
                 f"load.classes.{name}.schedule lasts {lasts:g} s, "
                 f"shorter than duration_s {scenario.duration_s:g}"
             )
-    for number, fault in enumerate(scenario.faults):
-        for found in _fault_problems(scenario, fault, services, classes):
-            yield f"faults[{number}]: {found}"
-    yield from _data_plane_problems(scenario, services, classes)
 
 
 def _api_trees_differ(scenario: Scenario) -> Iterator[str]:

@@ -41,10 +41,13 @@ def run_lab(
         scenario = lasting(scenario, seconds)
     if seed is not None:
         scenario = scenario.model_copy(update={"seed": seed})
-    with _directory(directory) as home, _sigterm_as_interrupt():
-        with MeshLab(scenario, home, address, base_port) as lab:
-            print(describe(lab), file=stream, flush=True)
-            result = lab.run(lambda progress: _print_progress(progress, stream), keep_partial=True)
+    with (
+        _directory(directory) as home,
+        _sigterm_as_interrupt(),
+        MeshLab(scenario, home, address, base_port) as lab,
+    ):
+        print(describe(lab), file=stream, flush=True)
+        result = lab.run(lambda progress: _print_progress(progress, stream), keep_partial=True)
     print(summary_table(result), file=stream, flush=True)
     return result
 

@@ -59,7 +59,7 @@ class _Connection(asyncio.Protocol):
         if on_status is not None:
             on_status(status)
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, _exc: Exception | None) -> None:
         self._pool.forget(self)
         on_status, self._on_status = self._on_status, None
         if on_status is not None:

@@ -53,7 +53,8 @@ class LoadResult:
     @cached_property
     def within_slo(self) -> NDArray[np.bool_]:
         """Requests answered well within the SLO's latency."""
-        return np.logical_and(self.outcome == Outcome.OK, self.latency <= self.slo_s)
+        in_time = np.less_equal(self.latency, self.slo_s)
+        return np.logical_and(in_time, np.equal(self.outcome, Outcome.OK))
 
     @cached_property
     def offered(self) -> dict[str, Counts]:

@@ -168,12 +168,15 @@ class ServerConnection(asyncio.Protocol):
         self._received = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Remember where to answer."""
         self._transport = cast("asyncio.Transport", transport)  # uvloop's is none by class
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, _exc: Exception | None) -> None:
+        """The caller is gone; its work goes on."""
         self._transport = None
 
     def data_received(self, data: bytes) -> None:
+        """Hand on each whole request head."""
         self._received += data
         while (end := self._received.find(b"\r\n\r\n")) >= 0:
             head, self._received = self._received[: end + 4], self._received[end + 4 :]

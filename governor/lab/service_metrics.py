@@ -96,12 +96,13 @@ def render(replicas: list[ReplicaServer]) -> str:
         ("lab_requests_failed_total", "failed", "Failed at once: a fault of the replica."),
     ):
         family(name, "counter", text)
-        for replica in replicas:
-            count = getattr(replica.counters, field)
-            lines.append(f"{name}{{{_service_labels(replica)}}} {count}")
+        lines.extend(
+            f"{name}{{{_service_labels(replica)}}} {getattr(replica.counters, field)}" for replica in replicas
+        )
     family("lab_queue_length", "gauge", "Requests waiting for a worker.")
-    for replica in replicas:
-        lines.append(f"lab_queue_length{{{_service_labels(replica)}}} {replica.queue.waiting}")
+    lines.extend(
+        f"lab_queue_length{{{_service_labels(replica)}}} {replica.queue.waiting}" for replica in replicas
+    )
     return "\n".join(lines) + "\n"
 
 

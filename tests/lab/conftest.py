@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 
 import pytest
-from governor.errors import LabError
 
+from governor.errors import LabError
 from governor.lab.document_files import parse_scenario
 from governor.lab.documents import Scenario
 from governor.lab.envoy_process import envoy_binary

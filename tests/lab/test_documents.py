@@ -3,8 +3,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from governor.errors import DocumentError
 
+from governor.errors import DocumentError
 from governor.lab.document_files import load_scenario, parse_scenario, scenario_names
 from governor.lab.documents import Scenario
 
@@ -77,7 +77,7 @@ def test_errors_name_the_line(small_text: str) -> None:
 
 
 def test_unknown_name_lists_the_known_ones() -> None:
-    with pytest.raises(DocumentError, match="no scenario called 'stedy'.*steady"):
+    with pytest.raises(DocumentError, match=r"no scenario called 'stedy'.*steady"):
         load_scenario("stedy")
 
 

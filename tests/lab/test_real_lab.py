@@ -15,11 +15,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from governor.errors import LabError
 
+from governor.errors import LabError
 from governor.lab import envoy_process
 from governor.lab.document_files import parse_scenario
-from governor.lab.documents import DataPlane, Fault, Retries, Scenario
+from governor.lab.documents import DataPlane, Fault, Retries, RetryBudget, Scenario
 from governor.lab.envoy_config import load_assignment, runtime_layer
 from governor.lab.envoy_filters import rate_limit_extension
 from governor.lab.mesh import MeshLab, Progress
@@ -137,6 +137,28 @@ def test_replicas_call_each_other_through_envoy(tmp_path: Path, address: str, sm
     completed = 'envoy_cluster_upstream_rq_completed{envoy_cluster_name="out|web|db"}'
     assert inner[completed] == 2 * total
     assert result.latency.min() >= 0.02
+
+
+def test_envoy_takes_every_option_of_the_data_plane(tmp_path: Path, address: str, small: Scenario) -> None:
+    plane = DataPlane(
+        lb_policy="random",
+        retries=Retries(attempts=2, retry_on="connect-failure,503", per_try_timeout_s=0.5),
+        retry_budget=RetryBudget(percent=20),
+        static_rate_limit_rps=40,
+        static_max_requests={"web": 30},
+        adaptive_concurrency="default",
+        outlier_detection="default",
+    )
+    with MeshLab(small.model_copy(update={"data_plane": plane}), tmp_path, address) as lab:
+        result = lab.run()
+        envoy = _samples(lab.admin_url + "/stats/prometheus")
+    passed = sum(int(counts.sum()) for counts in result.ok.values())
+    assert passed == pytest.approx(120, abs=10)
+    refused = sum(int(counts.sum()) for counts in result.rejected_429.values())
+    blind = 'envoy_http_local_rate_limit_rate_limited{envoy_local_http_ratelimit_prefix="limit.all"}'
+    assert envoy[blind] == refused > 50
+    assert any("adaptive_concurrency_gradient_controller_concurrency_limit" in name for name in envoy)
+    assert any("outlier_detection_ejections_active" in name for name in envoy)
 
 
 def test_faults_come_and_go_on_time(tmp_path: Path, address: str, small: Scenario) -> None:

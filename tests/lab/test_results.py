@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from governor.errors import LabError
 
+from governor.errors import LabError
 from governor.lab.results import LoadResult, Outcome
 from governor.lab.summary import summary_table
 

@@ -4,8 +4,8 @@ import os
 import socket
 
 import pytest
-from governor.errors import LabError
 
+from governor.errors import LabError
 from governor.lab.sockets import require_free
 
 
