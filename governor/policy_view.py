@@ -63,6 +63,12 @@ class Rules:
     blast_radius: BlastRadius = BlastRadius()
     suppress: frozenset[str] = frozenset()
     """Reason codes that the user does not want to act on."""
+    freeze: tuple[tuple[float, float], ...] = ()
+    """Times (from, to; seconds since the epoch) in which nothing is written."""
+
+    def frozen_at(self, at: float) -> bool:
+        """Whether a freeze window is in force at `at`, seconds since the epoch."""
+        return any(start <= at < end for start, end in self.freeze)
 
     def knob(self, knob: Knob) -> KnobRule:
         """The rule of `knob`; a knob that the policy does not name is off."""
