@@ -1,0 +1,105 @@
+"""The governor's own metrics, in a registry of their own.
+
+Labels are knobs, codes and signals, never names of the mesh, so that their number does not grow with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from governor.explain.rows import HeldProposal
+from governor.knobs import Proposal, Receipt
+from governor.reasons import Reason
+
+CYCLE_BUCKETS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+
+
+class GovernorMetrics:
+    """Counters and gauges of one instance."""
+
+    def __init__(self, version: str, mode: str) -> None:
+        self.registry = registry = CollectorRegistry()
+        info = Gauge("governor_info", "1, with version and mode", ["version", "mode"], registry=registry)
+        info.labels(version, mode).set(1)
+        self.cycles = Counter(
+            "governor_cycles", "Cycles by outcome: ok, failed", ["outcome"], registry=registry
+        )
+        self.cycle_seconds = Histogram(
+            "governor_cycle_seconds", "Length of one cycle", buckets=CYCLE_BUCKETS_S, registry=registry
+        )
+        self.last_cycle = Gauge(
+            "governor_last_cycle_timestamp_seconds",
+            "End of the last finished cycle, epoch",
+            registry=registry,
+        )
+        self.schedule = Counter(
+            "governor_schedule_events",
+            "What the scheduler did not run as planned: error, missed, max_instances",
+            ["event"],
+            registry=registry,
+        )
+        self.proposals = Counter(
+            "governor_proposals",
+            "Changes proposed, by knob and reason code",
+            ["knob", "code"],
+            registry=registry,
+        )
+        self.held = Counter(
+            "governor_held", "Changes held, by knob and the gate's code", ["knob", "code"], registry=registry
+        )
+        self.writes = Counter(
+            "governor_writes", "Writes the data plane has taken", ["knob"], registry=registry
+        )
+        self.verdicts = Counter(
+            "governor_verdicts", "What became of writes, by code", ["code"], registry=registry
+        )
+        self.frame_age = Gauge(
+            "governor_frame_age_seconds", "Age of the newest sample in the last frame", registry=registry
+        )
+        self.trust = Gauge(
+            "governor_signal_trust",
+            "Share of a signal that was there and fresh, 0..1",
+            ["signal"],
+            registry=registry,
+        )
+        self.gaps = Gauge("governor_gaps", "Values absent from the last frame", registry=registry)
+        self.targets = Gauge(
+            "governor_mesh_size", "What the last frame covers", ["of"], registry=registry
+        )  # of: services, edges, backends, apis
+        for outcome in ("ok", "failed"):
+            self.cycles.labels(outcome)
+        for event in ("error", "missed", "max_instances"):
+            self.schedule.labels(event)
+
+    def decided(
+        self,
+        go: Iterable[Proposal],
+        held: Iterable[HeldProposal],
+        receipts: Iterable[Receipt],
+        verdicts: Iterable[Reason],
+    ) -> None:
+        """Count one cycle's decisions."""
+        for proposal in go:
+            self.proposals.labels(proposal.knob.value, proposal.reason.code).inc()
+        for h in held:
+            self.proposals.labels(h.proposal.knob.value, h.proposal.reason.code).inc()
+            self.held.labels(h.proposal.knob.value, h.reason.code).inc()
+        for receipt in receipts:
+            self.writes.labels(receipt.knob.value).inc()
+        for reason in verdicts:
+            self.verdicts.labels(reason.code).inc()
+
+    def framed(self, age_s: float, trust: Mapping[str, float], gaps: int, sizes: Mapping[str, int]) -> None:
+        """Note what the last frame was like."""
+        self.frame_age.set(age_s)
+        self.gaps.set(gaps)
+        for signal, share in trust.items():
+            self.trust.labels(signal).set(share)
+        for what, size in sizes.items():
+            self.targets.labels(what).set(size)
+
+    def exposition(self) -> bytes:
+        """All metrics in Prometheus' text format."""
+        return generate_latest(self.registry)

@@ -1,0 +1,93 @@
+"""One cycle after another, never two at once.
+
+APScheduler's defaults are made for many small jobs: here one worker, one instance, missed turns folded into
+one. An exception in a job is only logged by the scheduler, so a listener turns each into a count.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from types import FrameType
+
+from apscheduler.events import (
+    EVENT_JOB_ERROR,
+    EVENT_JOB_MAX_INSTANCES,
+    EVENT_JOB_MISSED,
+    EVENT_SCHEDULER_STARTED,
+    JobEvent,
+)
+from apscheduler.executors.pool import ThreadPoolExecutor
+from apscheduler.jobstores.memory import MemoryJobStore
+from apscheduler.schedulers.blocking import BlockingScheduler
+
+_EVENTS = {
+    EVENT_JOB_ERROR: "error",
+    EVENT_JOB_MISSED: "missed",
+    EVENT_JOB_MAX_INSTANCES: "max_instances",
+}
+
+
+def run_every(
+    period_s: float,
+    job: Callable[[], None],
+    on_event: Callable[[str, BaseException | None], None],
+    stop_after: Callable[[], bool] = lambda: False,
+) -> None:
+    """Call `job` at once and then every `period_s` seconds, until SIGTERM, SIGINT or `stop_after()` is true.
+
+    Must be called in the main thread. The cycle that runs when the signal comes is finished first. `on_event`
+    gets `error`, `missed` or `max_instances`, with the exception of an error.
+    """
+    scheduler = BlockingScheduler(
+        jobstores={"default": MemoryJobStore()},
+        executors={"default": ThreadPoolExecutor(max_workers=1)},
+        timezone=UTC,
+    )
+    stop = threading.Event()
+
+    def once() -> None:
+        if stop.is_set():
+            return
+        job()
+        if stop_after():
+            stop.set()
+
+    def listen(event: JobEvent) -> None:
+        on_event(_EVENTS[event.code], getattr(event, "exception", None))
+
+    scheduler.add_job(
+        once,
+        "interval",
+        seconds=period_s,
+        next_run_time=datetime.now(UTC),
+        max_instances=1,
+        coalesce=True,
+        misfire_grace_time=max(1, round(period_s / 2)),
+    )
+    scheduler.add_listener(listen, EVENT_JOB_ERROR | EVENT_JOB_MISSED | EVENT_JOB_MAX_INSTANCES)
+    # Waiting for the running cycle in a signal handler would hold the scheduler's locks: a thread waits instead.
+    # It begins only when the scheduler runs, or an early signal would be lost.
+    closer = threading.Thread(
+        target=lambda: (stop.wait(), scheduler.shutdown(wait=True)), name="closer", daemon=True
+    )
+    scheduler.add_listener(lambda _: closer.start(), EVENT_SCHEDULER_STARTED)
+    with _signals_set(stop):
+        scheduler.start()
+        closer.join()
+
+
+@contextmanager
+def _signals_set(stop: threading.Event) -> Iterator[None]:
+    def ask(_number: int, _frame: FrameType | None) -> None:
+        stop.set()
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
