@@ -69,7 +69,7 @@ def run_every(
         misfire_grace_time=max(1, round(period_s / 2)),
     )
     scheduler.add_listener(listen, EVENT_JOB_ERROR | EVENT_JOB_MISSED | EVENT_JOB_MAX_INSTANCES)
-    # Waiting for the running cycle in a signal handler would hold the scheduler's locks: a thread waits instead.
+    # Waiting for the running cycle in a signal handler would hold the scheduler's locks: a thread does it.
     # It begins only when the scheduler runs, or an early signal would be lost.
     closer = threading.Thread(
         target=lambda: (stop.wait(), scheduler.shutdown(wait=True)), name="closer", daemon=True
