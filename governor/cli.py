@@ -1,0 +1,142 @@
+"""`governor`: the verbs. A command only names its arguments; the work is in `governor.commands`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from governor.errors import GovernorError
+
+app = typer.Typer(
+    help="Keeps a service mesh's retries, limits, timeouts and weights right. Recommends by default.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+policies_app = typer.Typer(help="Work with GovernorPolicy documents.", no_args_is_help=True)
+app.add_typer(policies_app, name="policies")
+
+Config = Annotated[Path | None, typer.Option("--config", "-c", help="Settings file; else GOVERNOR_CONFIG.")]
+SourceUrl = Annotated[str | None, typer.Option(help="Prometheus to read from.")]
+EnvoyAdmin = Annotated[list[str] | None, typer.Option(help="Envoy admin address to read from; repeatable.")]
+Dialect = Annotated[str | None, typer.Option(help="Metric names in that Prometheus: envoy or istio.")]
+Policy = Annotated[list[str] | None, typer.Option(help="Preset or file instead of settings; repeatable.")]
+Format = Literal["table", "json", "yaml", "html"]
+
+
+@app.command()
+def run(
+    config: Config = None, cycles: Annotated[int | None, typer.Option(help="Stop after so many.")] = None
+) -> None:
+    """Govern, one cycle after another, until SIGTERM or Ctrl-C."""
+    from governor.commands.run import run_forever
+
+    raise typer.Exit(run_forever(config, cycles))
+
+
+@app.command()
+def recommend(
+    config: Config = None,
+    output: Annotated[Format, typer.Option("--format", "-f", help="How to print it.")] = "table",
+    source_url: SourceUrl = None,
+    dialect: Dialect = None,
+    envoy_admin: EnvoyAdmin = None,
+    recording: Annotated[Path | None, typer.Option(help="Read frames from a recording.")] = None,
+    policy: Policy = None,
+    window: Annotated[float | None, typer.Option(help="Seconds to look at.", min=1)] = None,
+) -> None:
+    """Say once what should change and why; never write. Exit code 0 nothing, 1 advice, 2 error."""
+    from governor.commands.recommend import Asked, print_advice
+
+    asked = Asked(config, source_url, dialect, envoy_admin or [], recording, policy or [], window)
+    raise typer.Exit(print_advice(asked, output))
+
+
+@app.command()
+def check(
+    config: Config = None,
+    source_url: SourceUrl = None,
+    dialect: Dialect = None,
+    envoy_admin: EnvoyAdmin = None,
+    plane: Annotated[str | None, typer.Option(help="Check a control plane instead: envoy.")] = None,
+) -> None:
+    """Say what is there and what is missing: source, metrics, history, and the knobs that enables."""
+    from governor.commands.check import check_plane, check_source
+
+    if plane is not None:
+        raise typer.Exit(check_plane(config, plane, envoy_admin or []))
+    raise typer.Exit(check_source(config, source_url, dialect, envoy_admin or []))
+
+
+@app.command()
+def history(
+    config: Config = None,
+    hours: Annotated[float, typer.Option(help="How far back.", min=0)] = 24.0,
+    kind: Annotated[
+        str | None, typer.Option(help="decision, intent, receipt, verdict, cycle or note.")
+    ] = None,
+    limit: Annotated[int, typer.Option(help="At most so many.", min=1)] = 100,
+) -> None:
+    """List what was decided, written and judged, newest first."""
+    from governor.commands.record import show_history
+
+    raise typer.Exit(show_history(config, hours, kind, limit))
+
+
+@app.command()
+def explain(entry_id: Annotated[str, typer.Argument(metavar="ID")], config: Config = None) -> None:
+    """Show all that is recorded about one decision."""
+    from governor.commands.record import show_explanation
+
+    raise typer.Exit(show_explanation(config, entry_id))
+
+
+@app.command()
+def undo(entry_id: Annotated[str, typer.Argument(metavar="ID")], config: Config = None) -> None:
+    """Put back the value from before one decision."""
+    from governor.commands.record import undo as put_back
+
+    raise typer.Exit(put_back(config, entry_id))
+
+
+@app.command()
+def config(config: Config = None) -> None:
+    """Show every setting and where it comes from."""
+    from governor.commands.config import show_config
+
+    raise typer.Exit(show_config(config))
+
+
+@policies_app.command("validate")
+def validate(files: Annotated[list[str], typer.Argument(help="Files or presets, in order.")]) -> None:
+    """Check policy documents; errors name file, line, field and what is allowed."""
+    from governor.commands.config import validate_policies
+
+    raise typer.Exit(validate_policies(files))
+
+
+@app.command()
+def lab(
+    scenario: Annotated[str, typer.Argument(help="A scenario's name or file.")],
+    seconds: Annotated[float | None, typer.Option(help="Run for so long instead.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Another seed.")] = None,
+    directory: Annotated[Path | None, typer.Option(help="Keep configuration and logs here.")] = None,
+) -> None:
+    """Run a mesh in a box: real Envoys, services of finite capacity, load and faults."""
+    from governor.lab.command import run_lab
+
+    run_lab(scenario, directory=directory, seconds=seconds, seed=seed)
+
+
+def main() -> None:
+    """Entry point: errors are one line, Ctrl-C is 130, never a traceback for what a user can put right."""
+    try:
+        app(standalone_mode=True)
+    except GovernorError as error:
+        print(f"governor: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)

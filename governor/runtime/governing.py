@@ -1,0 +1,81 @@
+"""One governor: the cycle with its state, called by schedule and by hand alike."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import structlog
+
+from governor.cycle import CycleOptions, CycleResult, GovernorState, Ports, cycle
+from governor.errors import GovernorError
+from governor.explain.report import Advice
+from governor.runtime.metrics import GovernorMetrics
+from governor.runtime.status import Status
+
+log = structlog.get_logger("governor")
+
+
+def advice_of(result: CycleResult) -> Advice:
+    """What one cycle has to say."""
+    frame = result.frame
+    return Advice(frame.at, frame.window_s, result.plan.go, result.plan.held, frame.gaps, result.notes)
+
+
+class Governing:
+    """Calls `cycle` and passes what it did on to logs, metrics and the web page."""
+
+    def __init__(
+        self,
+        ports: Ports,
+        options: Callable[[], CycleOptions],
+        metrics: GovernorMetrics,
+        status: Status,
+        state: GovernorState | None = None,
+    ) -> None:
+        self._ports = ports
+        self._options = options
+        self._metrics = metrics
+        self._status = status
+        self._state = state or GovernorState()
+
+    def once(self) -> CycleResult | None:
+        """One cycle; None if it failed: the mesh stays as it is and the next cycle tries again."""
+        number = self._status.snapshot.finished + 1
+        started = time.monotonic()
+        with structlog.contextvars.bound_contextvars(cycle=number):
+            try:
+                result = cycle(self._state, self._ports, self._options())
+            except GovernorError as error:
+                self._failed(error)
+                return None
+            except Exception as error:
+                self._failed(error)
+                raise  # a fault of ours: the scheduler counts it, and the next cycle still comes
+            self._state = result.state
+            self._tell(result, time.monotonic() - started)
+        return result
+
+    def _failed(self, error: Exception) -> None:
+        self._metrics.cycles.labels("failed").inc()
+        self._status.failed(f"{type(error).__name__}: {error}")
+        log.error("cycle failed, nothing was changed", error=str(error), kind=type(error).__name__)
+
+    def _tell(self, result: CycleResult, seconds: float) -> None:
+        frame, plan = result.frame, result.plan
+        self._metrics.cycles.labels("ok").inc()
+        self._metrics.cycle_seconds.observe(seconds)
+        self._metrics.last_cycle.set(self._ports.clock.now())
+        index = frame.index
+        sizes = {"services": len(index.services), "edges": len(index.edges)}
+        sizes |= {"backends": len(index.backends), "apis": len(index.apis)}
+        self._metrics.framed(frame.age_s, frame.trust, len(frame.gaps), sizes)
+        self._metrics.decided(plan.go, plan.held, result.receipts, [v.reason for v in result.verdicts])
+        self._status.succeeded(advice_of(result))
+        for receipt in result.receipts:
+            log.info("written", target=str(receipt.target), knob=receipt.knob.value, version=receipt.version)
+        for note in result.notes:
+            log.info("note", text=note)
+        log.info(
+            "cycle", seconds=round(seconds, 3), go=len(plan.go), held=len(plan.held), gaps=len(frame.gaps)
+        )

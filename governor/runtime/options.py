@@ -1,0 +1,18 @@
+"""From settings to what one cycle is told."""
+
+from __future__ import annotations
+
+from governor.cycle import CycleOptions
+from governor.policy import load_policies
+from governor.settings import RunMode, Settings
+
+
+def options_of(settings: Settings) -> CycleOptions:
+    """Options of one cycle; DocumentError if a policy is wrong."""
+    return CycleOptions(
+        policies=load_policies(settings.policies),
+        enforce=settings.mode is RunMode.ENFORCE,
+        period_s=settings.period_s,
+        window_s=settings.window,
+        paused=settings.pause_file is not None and settings.pause_file.exists(),
+    )

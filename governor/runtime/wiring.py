@@ -1,0 +1,94 @@
+"""From settings to the real parts: source, control plane, ledger."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from governor.errors import DocumentError
+from governor.ports import ControlPlane, Ledger, MetricSource
+from governor.settings import Settings
+
+
+class SystemClock:
+    """The machine's own time."""
+
+    def now(self) -> float:
+        """Seconds since the epoch."""
+        return time.time()
+
+
+def source_of(settings: Settings) -> MetricSource:
+    """The metric source that `settings.source` names; DocumentError if its address is missing."""
+    if settings.source.kind == "envoy":
+        return _envoy_source(settings)
+    return _prometheus_source(settings)
+
+
+def _envoy_source(settings: Settings) -> MetricSource:
+    from governor.adapters.envoy_admin import EnvoyAdminSource
+
+    envoy = settings.source.envoy
+    if not envoy.admin_urls:
+        raise DocumentError(
+            "source.envoy.admin_urls is empty: name at least one Envoy admin address "
+            "(--envoy-admin http://127.0.0.1:9901, or GOVERNOR_SOURCE__ENVOY__ADMIN_URLS)"
+        )
+    return EnvoyAdminSource(
+        [str(u).rstrip("/") for u in envoy.admin_urls], [str(u).rstrip("/") for u in envoy.workload_urls]
+    )
+
+
+def _prometheus_source(settings: Settings) -> MetricSource:
+    from governor.adapters.prometheus import PrometheusOptions, PrometheusSource
+
+    asked = settings.source.prometheus
+    if asked.url is None:
+        raise DocumentError(
+            "source.prometheus.url is not set: name your Prometheus "
+            "(--source-url http://127.0.0.1:9090, or GOVERNOR_SOURCE__PROMETHEUS__URL)"
+        )
+    token = asked.bearer_token.get_secret_value() if asked.bearer_token else None
+    return PrometheusSource(
+        PrometheusOptions(
+            url=str(asked.url).rstrip("/"),
+            dialect=asked.dialect,
+            timeout_s=asked.timeout_s,
+            bearer_token=token,
+            bearer_token_file=asked.bearer_token_file,
+            ca_file=asked.ca_file,
+            insecure_skip_verify=asked.insecure_skip_verify,
+            headers=asked.headers,
+        )
+    )
+
+
+def recording_source(path: Path) -> MetricSource:
+    """Frames from a recording, oldest first."""
+    from governor.adapters.recording import RecordingSource
+
+    return RecordingSource(path)
+
+
+def plane_of(settings: Settings) -> ControlPlane | None:
+    """The control plane that `settings.plane` names, or None."""
+    plane = settings.plane
+    if plane.kind == "none" or plane.directory is None or plane.admin_url is None:
+        return None
+    from governor.adapters.envoy_files import EnvoyFilesControlPlane
+
+    return EnvoyFilesControlPlane(plane.directory, str(plane.admin_url).rstrip("/"))
+
+
+def ledger_of(settings: Settings) -> Ledger:
+    """The ledger on disk; LedgerError if it is locked or damaged."""
+    from governor.adapters.ledger import SqliteLedger
+
+    return SqliteLedger(settings.ledger.path)
+
+
+def memory_ledger() -> Ledger:
+    """A ledger that forgets: for a look that leaves nothing behind."""
+    from governor.adapters.memory import MemoryLedger
+
+    return MemoryLedger()
