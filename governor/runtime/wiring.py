@@ -26,28 +26,28 @@ def source_of(settings: Settings) -> MetricSource:
 
 
 def _envoy_source(settings: Settings) -> MetricSource:
-    from governor.adapters.envoy_admin import EnvoyAdminSource
-
     envoy = settings.source.envoy
     if not envoy.admin_urls:
         raise DocumentError(
             "source.envoy.admin_urls is empty: name at least one Envoy admin address "
             "(--envoy-admin http://127.0.0.1:9901, or GOVERNOR_SOURCE__ENVOY__ADMIN_URLS)"
         )
+    from governor.adapters.envoy_admin import EnvoyAdminSource
+
     return EnvoyAdminSource(
         [str(u).rstrip("/") for u in envoy.admin_urls], [str(u).rstrip("/") for u in envoy.workload_urls]
     )
 
 
 def _prometheus_source(settings: Settings) -> MetricSource:
-    from governor.adapters.prometheus import PrometheusOptions, PrometheusSource
-
     asked = settings.source.prometheus
     if asked.url is None:
         raise DocumentError(
             "source.prometheus.url is not set: name your Prometheus "
             "(--source-url http://127.0.0.1:9090, or GOVERNOR_SOURCE__PROMETHEUS__URL)"
         )
+    from governor.adapters.prometheus import PrometheusOptions, PrometheusSource
+
     token = asked.bearer_token.get_secret_value() if asked.bearer_token else None
     return PrometheusSource(
         PrometheusOptions(
