@@ -178,6 +178,8 @@ class RateSamples:
     """(K, A) requests/s that passed each API's limit."""
     service_arrivals: FloatArray
     """(K, S) attempts/s that arrived at each service."""
+    step_s: float = 1.0
+    """Seconds from one row to the next."""
 
 
 @dataclass(frozen=True, eq=False)

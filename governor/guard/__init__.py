@@ -1,0 +1,1 @@
+"""What may go now, and what is held and why."""

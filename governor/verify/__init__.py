@@ -1,0 +1,1 @@
+"""Whether a write did what it promised."""
