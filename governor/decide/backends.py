@@ -1,0 +1,116 @@
+"""Evidence on each backend, gathered over several windows so that one at its floor weight can still be judged.
+
+    N <- f N + attempts,  E <- f E + errors,  F <- f F + in-flight seconds        (f = 0.6 a window)
+    latency = F / N (Little's law),  error share = E / N
+
+A backend on few requests keeps little evidence; below `MIN_ATTEMPTS` it is not judged at all.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from governor.decide.load import Array
+from governor.domain import MeshFrame
+
+FORGET = 0.6
+MIN_ATTEMPTS = 12.0
+SLOW = 3.0
+"""Times the median latency of the pool from which a backend counts as slow."""
+FAILING = 0.05
+"""Error share above the pool's from which a backend counts as failing, if it is also significant."""
+
+
+@dataclass(frozen=True, eq=False)
+class BackendEvidence:
+    """Decayed sums per backend; arrays (B,)."""
+
+    attempts: Array
+    errors: Array
+    flight: Array
+    """In-flight seconds."""
+    good_windows: Array
+    """Windows in a row in which the backend looked as its peers do."""
+
+    @classmethod
+    def none(cls, size: int) -> BackendEvidence:
+        """No evidence on `size` backends."""
+        return cls(np.zeros(size), np.zeros(size), np.zeros(size), np.zeros(size))
+
+
+@dataclass(frozen=True, eq=False)
+class BackendVerdict:
+    """What the evidence says; arrays (B,)."""
+
+    latency: Array
+    """Seconds; NaN where too little is known."""
+    error_share: Array
+    """0..1; NaN where too little is known."""
+    pool_latency: Array
+    """Median over the pool, seconds."""
+    pool_errors: Array
+    """Error share of the other backends of the pool."""
+    slow: NDArray[np.bool_]
+    failing: NDArray[np.bool_]
+
+
+def update(evidence: BackendEvidence, frame: MeshFrame) -> BackendEvidence:
+    """Add one window; a backend without a measurement keeps decayed evidence."""
+    window = frame.window_s
+    attempts = np.nan_to_num(frame.backend.rate.astype(np.float64)) * window
+    errors = np.nan_to_num(frame.backend.errors.astype(np.float64)) * window
+    flight = np.nan_to_num(frame.backend.in_flight.astype(np.float64)) * window
+    grown = BackendEvidence(
+        FORGET * evidence.attempts + attempts,
+        FORGET * evidence.errors + np.minimum(errors, attempts),
+        FORGET * evidence.flight + flight,
+        evidence.good_windows,
+    )
+    found = judge(grown, frame.index.backend_edge)
+    good = ~found.slow & ~found.failing & (grown.attempts >= MIN_ATTEMPTS)
+    return BackendEvidence(
+        grown.attempts, grown.errors, grown.flight, np.where(good, evidence.good_windows + 1, 0.0)
+    )
+
+
+def judge(evidence: BackendEvidence, pool: NDArray[np.int32]) -> BackendVerdict:
+    """Compare each backend with its pool; `pool` (B,) is the edge each belongs to.
+
+    Failing: the error share is `FAILING` above that of the others and three standard errors away.
+    """
+    known = evidence.attempts >= MIN_ATTEMPTS
+    stuck = (evidence.attempts < MIN_ATTEMPTS) & (evidence.flight > 0) & (evidence.attempts > 0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        latency = np.where(known | stuck, evidence.flight / evidence.attempts, np.nan)
+        share = np.where(known, evidence.errors / evidence.attempts, np.nan)
+    size = int(pool.max()) + 1 if len(pool) else 0
+    median = _median_by(pool, np.where(known, latency, np.nan), size)[pool]
+    all_errors = np.bincount(pool, weights=evidence.errors, minlength=size)[pool]
+    all_attempts = np.bincount(pool, weights=evidence.attempts, minlength=size)[pool]
+    others = np.maximum(all_attempts - evidence.attempts, 1.0)
+    rest = np.clip((all_errors - evidence.errors) / others, 0.0, 1.0)
+    pooled = np.clip(all_errors / np.maximum(all_attempts, 1.0), 1e-4, 1 - 1e-4)
+    error = np.sqrt(pooled * (1 - pooled) * (1 / np.maximum(evidence.attempts, 1.0) + 1 / others))
+    alone = np.bincount(pool, minlength=size)[pool] < 2
+    failing = known & (share - rest > np.maximum(FAILING, 3.0 * error)) & ~alone
+    slow = known & (latency > SLOW * median) & (latency - median > 0.01) & ~alone
+    return BackendVerdict(latency, share, median, rest, slow, failing)
+
+
+def _median_by(group: NDArray[np.int32], values: Array, size: int) -> Array:
+    """Lower median of `values` within each group, NaN left out; vectorised over groups."""
+    out = np.full(size, np.nan)
+    known = np.isfinite(values)
+    if not known.any():
+        return out
+    groups, kept = group[known], values[known]
+    order = np.lexsort((kept, groups))
+    groups, kept = groups[order], kept[order]
+    counts = np.bincount(groups, minlength=size)
+    starts = np.concatenate(([0], np.cumsum(counts)[:-1]))
+    present = counts > 0
+    out[present] = kept[starts[present] + (counts[present] - 1) // 2]
+    return out

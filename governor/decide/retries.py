@@ -1,0 +1,114 @@
+"""Retries: a budget that cannot feed an overload, and none at all while one is on.
+
+    b <= min(0.2, (rho_max / rho_high)^(1 / depth) - 1)         no retry-driven metastability while rho (1+b)^depth < 1
+    storm: retries over half of all attempts, or time-outs with the callee saturated  ->  b = 0 at once
+    after CLEAN clean windows: one level back: 0 -> 5 % -> 10 % -> 20 %
+
+`depth` is the number of hops from the entry to the callee, so that budgets multiply to a bounded whole.
+Sources: Bronson et al. and Huang et al. (OSDI'22) on metastable failures; Google SRE, Addressing Cascading
+Failures; ALGORITHMS 5.3.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from governor.decide.load import Array
+from governor.decide.situation import Situation
+from governor.domain import MeshIndex
+from governor.knobs import Direction, Hypothesis, Knob, Proposal, RetryPolicy, Target, TargetKind
+from governor.reasons import Reason
+
+LEVELS = np.array([0.0, 0.05, 0.10, 0.20])
+RHO_MAX = 0.95
+STORM_SHARE = 0.5
+MAX_DEPTH = 16
+
+
+def depth_of(index: MeshIndex) -> NDArray[np.int32]:
+    """Hops from an entry of the mesh to each edge's callee, (E,), at least 1; cycles end at `MAX_DEPTH`."""
+    called = np.bincount(index.edge_callee, minlength=len(index.services)) > 0
+    depth = np.zeros(len(index.services), np.int32)
+    for _ in range(MAX_DEPTH):
+        grown = depth.copy()
+        np.maximum.at(grown, index.edge_callee, depth[index.edge_caller] + 1)
+        grown = np.minimum(np.where(called, grown, 0), MAX_DEPTH)
+        if np.array_equal(grown, depth):
+            break
+        depth = grown
+    return np.maximum(depth[index.edge_callee], 1).astype(np.int32)
+
+
+def budget(s: Situation) -> Array:
+    """Largest safe budget per edge, (E,), rounded down to a level; NaN where capacity is unknown."""
+    callee = s.frame.index.edge_callee
+    with np.errstate(divide="ignore", invalid="ignore"):
+        load = np.nan_to_num(s.load.arrivals + s.load.overflow)[callee] / s.belief.capacity[callee]
+        room = (RHO_MAX / np.maximum(load, 1e-6)) ** (1.0 / depth_of(s.frame.index)) - 1.0
+    level = LEVELS[np.clip(np.searchsorted(LEVELS, np.clip(room, 0.0, 0.2) + 1e-9, "right") - 1, 0, 3)]
+    return np.where(np.isfinite(room), level, np.nan)
+
+
+def storm(s: Situation) -> NDArray[np.bool_]:
+    """Edges on which retries feed an overload now, (E,)."""
+    edge, callee = s.frame.edge, s.frame.index.edge_callee
+    retrying = edge.retries > STORM_SHARE * np.maximum(edge.attempts, 1e-9)
+    timing_out = (edge.timeouts > 0.2 * np.maximum(edge.attempts, 1e-9)) & s.belief.saturated[callee]
+    return np.asarray((retrying | timing_out) & (edge.retries > 0), np.bool_)
+
+
+def propose(s: Situation) -> list[Proposal]:
+    """A proposal for each edge that retries and whose budget is not the law's."""
+    edge = s.frame.edge
+    used = (np.nan_to_num(s.knobs.attempts) > 0) | (edge.retries > 0)
+    raging = storm(s)
+    want = np.where(raging, 0.0, budget(s))
+    now = s.knobs.retry_budget.astype(np.float64)
+    unbounded = ~np.isfinite(now)
+    rung = np.searchsorted(LEVELS, np.nan_to_num(now) + 1e-9, "right")
+    restored = np.minimum(want, LEVELS[np.clip(rung, 0, 3)])
+    target = np.where(unbounded | (want < now), want, restored)
+    # Between two levels nothing moves for a load that wanders: a lower budget needs the higher to be unsafe.
+    change = used & np.isfinite(target) & (unbounded | (np.abs(target - now) > 0.01))
+    change &= s.policy.active(Knob.RETRIES)
+    return [_proposal(s, int(e), float(target[e]), bool(raging[e])) for e in np.flatnonzero(change)]
+
+
+def _proposal(s: Situation, edge: int, target: float, raging: bool) -> Proposal:
+    index = s.frame.index
+    now = float(s.knobs.retry_budget[edge])
+    attempts = float(s.knobs.attempts[edge])
+    count = round(attempts) if math.isfinite(attempts) else None
+    tighten = not math.isfinite(now) or target < now
+    reason = Reason.RETRY_STORM if raging else Reason.RETRY_BUDGET if tighten else Reason.RETRY_RESTORED
+    callee = int(index.edge_callee[edge])
+    rate = float(s.frame.edge.attempts[edge])
+    share = float(s.frame.edge.retries[edge]) / rate if rate > 0 else 0.0
+    shown = f"{now:.0%}" if math.isfinite(now) else "unbounded"
+    return Proposal(
+        target=Target(TargetKind.EDGE, index.edges[edge]),
+        knob=Knob.RETRIES,
+        current=RetryPolicy(count, now if math.isfinite(now) else None),
+        proposed=RetryPolicy(count, target),
+        uncapped=RetryPolicy(count, target),
+        direction=Direction.TIGHTEN if tighten else Direction.LOOSEN,
+        reason=reason,
+        summary=(
+            f"{share:.0%} of attempts on {index.edges[edge]} are retries, {index.services[callee]} carries "
+            f"{s.belief.capacity[callee]:.0f} requests/s: retry budget {shown} -> {target:.0%}"
+        ),
+        evidence={
+            "retry_share": share,
+            "timeouts_rps": float(s.frame.edge.timeouts[edge]),
+            "arrivals_rps": float(s.load.arrivals[callee]),
+            "capacity_rps": float(s.belief.capacity[callee]),
+            "depth": float(depth_of(index)[edge]),
+        },
+        hypothesis=Hypothesis("success_rate", max(0.0, s.success(edge) - 0.1), 2 * s.period_s),
+        confidence=s.frame.trust_of("edge.attempts", "edge.retries"),
+        traffic=float(np.nan_to_num(s.frame.edge.rate[edge])),
+        urgent=raging or tighten and bool(s.belief.saturated[callee]),
+    )

@@ -1,0 +1,47 @@
+"""What every law looks at: one frame, what is believed, what is set, what is wanted; and what a law returns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from governor.decide.backends import BackendEvidence
+from governor.decide.capacity import CapacityBelief
+from governor.decide.load import Array, ServiceLoad
+from governor.domain import MeshFrame
+from governor.knobs import KnobState
+from governor.policy_view import PolicyView
+
+
+@dataclass(frozen=True, eq=False)
+class Situation:
+    """Input of the laws; arrays line up with `frame.index`."""
+
+    frame: MeshFrame
+    knobs: KnobState
+    policy: PolicyView
+    load: ServiceLoad
+    belief: CapacityBelief
+    backends: BackendEvidence
+    cost: Array
+    """(S, A) attempts at each service for each request of each API."""
+    period_s: float
+
+    @property
+    def callee_capacity(self) -> Array:
+        """(E,) capacity of each edge's callee, requests/s."""
+        return np.asarray(self.belief.capacity[self.frame.index.edge_callee], np.float64)
+
+    @property
+    def edge_share(self) -> Array:
+        """(E,) share of its callee's arrivals that comes over each edge, 0..1."""
+        callee = self.frame.index.edge_callee
+        attempts = np.nan_to_num(self.frame.edge.attempts.astype(np.float64))
+        total = np.bincount(callee, weights=attempts, minlength=len(self.frame.index.services))[callee]
+        return np.where(total > 0, attempts / np.where(total > 0, total, 1.0), 0.0)
+
+    def success(self, edge: int) -> float:
+        """Share of good final answers on one edge, 0..1; 1 where nothing was asked."""
+        rate, errors = float(self.frame.edge.rate[edge]), float(self.frame.edge.errors[edge])
+        return 1.0 if not rate > 0 else max(0.0, 1.0 - errors / rate)

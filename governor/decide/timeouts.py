@@ -1,0 +1,92 @@
+"""Timeouts: long enough for every healthy answer, not so long that the lost ones pile up.
+
+    T = max(1.3 * p99.9, 2 * p99)   of healthy windows;   +-20 % a step;   callee's T below its caller's
+
+Only proposed where the present value is far off (over four times T, or under T), so that a timeout does not
+wander with its latency. Frozen while the edge is not healthy, and never shortened under overload: a shorter
+timeout would turn late answers into errors and retries.
+Source: Amazon Builders' Library, Timeouts, retries and backoff with jitter.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from governor.decide.load import Array
+from governor.decide.situation import Situation
+from governor.knobs import Direction, Hypothesis, Knob, Proposal, Target, TargetKind, Timeout
+from governor.reasons import Reason
+
+MARGIN = 1.3
+STEP = 0.2
+TOO_LONG = 4.0
+
+
+def needed(s: Situation) -> Array:
+    """Seconds that healthy answers need per edge, (E,); NaN where the edge is not healthy or not measured."""
+    edge, callee = s.frame.edge, s.frame.index.edge_callee
+    with np.errstate(divide="ignore", invalid="ignore"):
+        errors = edge.errors / edge.rate
+    healthy = (errors < 0.01) & ~s.belief.saturated[callee] & (edge.rate * s.frame.window_s >= 1000)
+    value = np.fmax(MARGIN * edge.latency_p999, 2.0 * edge.latency_p99)
+    return np.where(healthy, value, np.nan)
+
+
+def propose(s: Situation) -> list[Proposal]:
+    """A proposal for each edge whose timeout is far too long or too short."""
+    need, now = needed(s), s.knobs.timeout.astype(np.float64)
+    ceiling = _callers_timeout(s, now)
+    long = now > TOO_LONG * need
+    short = now < need
+    disordered = (now >= ceiling) & ~short
+    active = s.policy.active(Knob.TIMEOUT)
+    return [
+        _proposal(s, int(e), float(need[e]), float(ceiling[e]))
+        for e in np.flatnonzero(active & (long | short | disordered))
+    ]
+
+
+def _callers_timeout(s: Situation, now: Array) -> Array:
+    """Shortest timeout of the edges into each edge's caller, seconds, (E,); inf at the entry."""
+    index = s.frame.index
+    least = np.full(len(index.services), np.inf)
+    np.minimum.at(least, index.edge_callee, np.where(np.isfinite(now), now, np.inf))
+    return least[index.edge_caller]
+
+
+def _proposal(s: Situation, edge: int, need: float, ceiling: float) -> Proposal:
+    now = float(s.knobs.timeout[edge])
+    per_try = float(s.knobs.per_try_timeout[edge])
+    short = now < need
+    if short:
+        target, reason = min(need, now * (1 + STEP)), Reason.TIMEOUT_TOO_SHORT
+    elif now > TOO_LONG * need:
+        target, reason = max(2.0 * need, now * (1 - STEP)), Reason.TIMEOUT_TOO_LONG
+    else:
+        target, reason = max(0.9 * ceiling, now * (1 - STEP)), Reason.TIMEOUT_ORDER
+    keep = per_try if math.isfinite(per_try) else None
+    name = s.frame.index.edges[edge]
+    return Proposal(
+        target=Target(TargetKind.EDGE, name),
+        knob=Knob.TIMEOUT,
+        current=Timeout(now, keep),
+        proposed=Timeout(round(target, 3), keep),
+        uncapped=Timeout(round(2.0 * need if math.isfinite(need) else target, 3), keep),
+        direction=Direction.LOOSEN if short else Direction.TIGHTEN,
+        reason=reason,
+        summary=(
+            f"{name}: timeout {now:.3g} s -> {target:.3g} s, p99.9 is "
+            f"{1000 * float(s.frame.edge.latency_p999[edge]):.0f} ms"
+        ),
+        evidence={
+            "needed_s": need,
+            "p99_s": float(s.frame.edge.latency_p99[edge]),
+            "p999_s": float(s.frame.edge.latency_p999[edge]),
+            "caller_timeout_s": ceiling,
+        },
+        hypothesis=Hypothesis("success_rate", max(0.0, s.success(edge) - 0.01), 2 * s.period_s),
+        confidence=s.frame.trust_of("edge.latency_p99"),
+        traffic=float(np.nan_to_num(s.frame.edge.rate[edge])),
+    )

@@ -1,0 +1,119 @@
+"""Backend weights: away from a backend that is slow or failing, back by steps when it looks as its peers do.
+
+    faulty:  w = floor                                   floor = min(2 %, (1 - q) / 2)
+    good:    w = (1 - sum of floors) / number of good    (returning ones by at most +10 % of the pool a step)
+
+q is the quantile of the latency objective: what a floor still sends to a faulty backend must not reach it. The
+floor keeps evidence coming, so that a recovered backend is seen. The move away is at once, the way back is by
+steps. When more than 30 % of a pool looks faulty, or the rest could not carry the load, it is overload and not
+a faulty backend: nothing is moved. Weights never follow latency as such: that law limit-cycles above about 75 %
+utilisation (ALGORITHMS 5.2).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from governor.decide.backends import BackendVerdict, judge
+from governor.decide.load import Array
+from governor.decide.situation import Situation
+from governor.knobs import BackendWeights, Direction, Hypothesis, Knob, Proposal, Target, TargetKind
+from governor.reasons import Reason
+
+STEP = 0.10
+DEAD_BAND = 0.01
+FAULTY_SHARE = 0.30
+CLEAN_WINDOWS = 4
+RHO_MAX = 0.9
+
+
+def floor_share(quantile: Array) -> Array:
+    """Least share of a faulty backend, so that the objective's quantile does not see it."""
+    return np.clip((1.0 - quantile) / 2.0, 0.001, 0.02)
+
+
+def wanted(s: Situation, found: BackendVerdict) -> Array:
+    """Shares (B,) that the law wants, summing to 1 on each edge."""
+    index = s.frame.index
+    pool, edges = index.backend_edge, len(index.edges)
+    size = np.bincount(pool, minlength=edges)[pool]
+    now = np.where(np.isfinite(s.knobs.weight), s.knobs.weight, 1.0 / np.maximum(size, 1))
+    floor = floor_share(s.policy.quantile.astype(np.float64))[index.edge_callee[pool]]
+    faulty = (found.slow | found.failing) & ~_overload(s, found)
+    held = now < 0.5 / np.maximum(size, 1)
+    ready = held & ~faulty & (s.backends.good_windows >= CLEAN_WINDOWS)
+    target = np.where(faulty | (held & ~ready), np.minimum(now, floor), np.nan)
+    target = np.where(ready, np.minimum(now + STEP, 1.0 / np.maximum(size, 1)), target)
+    fixed = np.bincount(pool, weights=np.nan_to_num(target), minlength=edges)[pool]
+    free = np.bincount(pool, weights=~np.isfinite(target), minlength=edges)[pool]
+    shares = np.where(np.isfinite(target), target, (1.0 - fixed) / np.maximum(free, 1))
+    total = np.bincount(pool, weights=shares, minlength=edges)[pool]
+    return np.asarray(shares / np.where(total > 0, total, 1.0), np.float64)
+
+
+def _overload(s: Situation, found: BackendVerdict) -> NDArray[np.bool_]:
+    """(B,) pools where too much looks faulty, or where the rest could not carry the load."""
+    index = s.frame.index
+    pool, edges = index.backend_edge, len(index.edges)
+    size = np.bincount(pool, minlength=edges)
+    faulty = np.bincount(pool, weights=found.slow | found.failing, minlength=edges)
+    share = faulty / np.maximum(size, 1)
+    callee = index.edge_callee
+    with np.errstate(divide="ignore", invalid="ignore"):
+        left = s.load.arrivals[callee] / (s.belief.capacity[callee] * (1.0 - share))
+    return np.asarray(((share > FAULTY_SHARE) | (left > RHO_MAX))[pool], np.bool_)
+
+
+def propose(s: Situation) -> list[Proposal]:
+    """A proposal for each edge on which a share moves by more than the dead band."""
+    index = s.frame.index
+    if not len(index.backends):
+        return []
+    found = judge(s.backends, index.backend_edge)
+    shares = wanted(s, found)
+    size = np.bincount(index.backend_edge, minlength=len(index.edges))[index.backend_edge]
+    now = np.where(np.isfinite(s.knobs.weight), s.knobs.weight, 1.0 / np.maximum(size, 1))
+    moved = np.zeros(len(index.edges))
+    np.maximum.at(moved, index.backend_edge, np.abs(shares - now))
+    active = s.policy.active(Knob.WEIGHTS) & (s.frame.edge.rate > 0)
+    return [_proposal(s, int(e), found, shares, now) for e in np.flatnonzero(active & (moved > DEAD_BAND))]
+
+
+def _proposal(s: Situation, edge: int, found: BackendVerdict, shares: Array, now: Array) -> Proposal:
+    index = s.frame.index
+    members = np.flatnonzero(index.backend_edge == edge)
+    worst = int(members[np.argmax(np.abs(shares - now)[members] + (shares < now)[members])])
+    away = bool(shares[worst] < now[worst] - DEAD_BAND / 2)
+    failing = bool(found.failing[worst])
+    name = index.backends[worst]
+    latency, peers = float(found.latency[worst]), float(found.pool_latency[worst])
+    if failing:
+        reason = Reason.BACKEND_FAILING
+        cause = f"fails {found.error_share[worst]:.1%}, its peers {found.pool_errors[worst]:.1%}"
+    elif away:
+        reason, cause = Reason.BACKEND_SLOW, f"takes {1000 * latency:.0f} ms, its peers {1000 * peers:.0f} ms"
+    else:
+        reason, cause = Reason.BACKEND_RECOVERED, f"takes {1000 * latency:.0f} ms as its peers do"
+    value = BackendWeights(tuple((index.backends[b], round(float(shares[b]), 4)) for b in members))
+    return Proposal(
+        target=Target(TargetKind.EDGE, index.edges[edge]),
+        knob=Knob.WEIGHTS,
+        current=BackendWeights(tuple((index.backends[b], round(float(now[b]), 4)) for b in members)),
+        proposed=value,
+        uncapped=value,
+        direction=Direction.SHIFT if away else Direction.LOOSEN,
+        reason=reason,
+        summary=f"{name} of {index.edges[edge]} {cause}: share {now[worst]:.1%} -> {shares[worst]:.1%}",
+        evidence={
+            "latency_s": latency,
+            "pool_latency_s": peers,
+            "error_share": float(found.error_share[worst]),
+            "pool_error_share": float(found.pool_errors[worst]),
+            "attempts": float(s.backends.attempts[worst]),
+        },
+        hypothesis=Hypothesis("success_rate", max(0.0, s.success(edge) - 0.05), 2 * s.period_s),
+        confidence=s.frame.trust_of("backend.rate", "backend.errors", "backend.in_flight"),
+        traffic=float(np.nan_to_num(s.frame.edge.rate[edge])) * abs(float(shares[worst] - now[worst])),
+        urgent=away,
+    )
