@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from governor.errors import DocumentError
+from governor.lab.command import lasting
 from governor.lab.document_files import load_scenario, parse_scenario, scenario_names
 from governor.lab.documents import Scenario
 
@@ -106,3 +107,12 @@ def test_documents_are_frozen_and_survive_json(small: Scenario) -> None:
     assert Scenario.model_validate_json(small.model_dump_json()) == small
     with pytest.raises(ValueError, match="frozen"):
         small.seed = 3  # type: ignore[misc]
+
+
+def test_a_scenario_can_be_cut_or_drawn_out() -> None:
+    storm = load_scenario("retry_storm")
+    short = lasting(storm, 10)
+    assert (short.duration_s, short.warmup_s, short.faults) == (10, 10, ())
+    long = lasting(storm, 100)
+    assert long.load.classes["shop.low"].schedule == ((65, 224), (35, 224))
+    assert long.faults == storm.faults
