@@ -1,0 +1,80 @@
+"""All laws over one frame: beliefs first, then one list of proposals from each knob."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from governor.decide import (
+    backends,
+    capacity,
+    connection_limits,
+    cost_matrix,
+    in_flight_cap,
+    outlier_detection,
+    rate_limit,
+    retries,
+    timeouts,
+    weights,
+)
+from governor.decide.load import service_load
+from governor.decide.situation import Situation
+from governor.domain import MeshFrame, MeshIndex, RateSamples
+from governor.knobs import KnobState, Proposal
+from governor.policy_view import PolicyView
+
+LAWS = (in_flight_cap, rate_limit, weights, retries, timeouts, outlier_detection, connection_limits)
+CLEAN_OVERFLOW = 0.02
+"""Share of refused attempts above which rates no longer show what each API costs."""
+
+
+@dataclass(frozen=True, eq=False)
+class Beliefs:
+    """What the laws carry from one frame to the next, over one index."""
+
+    index: MeshIndex
+    capacity: capacity.CapacityBelief
+    backends: backends.BackendEvidence
+    cost: cost_matrix.CostState
+
+
+def decide(
+    old: Beliefs | None, frame: MeshFrame, knobs: KnobState, policy: PolicyView, period_s: float
+) -> tuple[Beliefs, tuple[Proposal, ...]]:
+    """Update what is believed, then ask every law; pure.
+
+    Beliefs over other names (services came or went) are dropped: a new index starts afresh.
+    """
+    index = frame.index
+    if old is None or not old.index.same_names(index):
+        old = Beliefs(
+            index,
+            capacity.CapacityBelief.unknown(len(index.services)),
+            backends.BackendEvidence.none(len(index.backends)),
+            cost_matrix.CostState.empty(len(index.apis), len(index.services)),
+        )
+    load = service_load(frame)
+    objective = policy.latency_s.astype(np.float64)
+    believed = capacity.update(old.capacity, load, objective, frame.window_s)
+    believed = capacity.with_work_time(believed, frame.service.cpu_used.astype(np.float64), load)
+    evidence = backends.update(old.backends, frame)
+    cost_state = old.cost
+    if (fresh := _fresh_samples(frame)) is not None:
+        cost_state = cost_matrix.update(cost_state, fresh)
+    cost = cost_matrix.solve(cost_state, cost_matrix.reachability(index))
+    situation = Situation(frame, knobs, policy, load, believed, evidence, cost, period_s)
+    proposals = tuple(p for law in LAWS for p in law.propose(situation))
+    return Beliefs(index, believed, evidence, cost_state), proposals
+
+
+def _fresh_samples(frame: MeshFrame) -> RateSamples | None:
+    """The rows that this window added, unless requests were refused or lost on the way in it."""
+    samples, edge = frame.samples, frame.edge
+    if samples is None:
+        return None
+    lost = np.nansum(edge.overflow) + np.nansum(edge.timeouts) + np.nansum(edge.retries)
+    if lost > CLEAN_OVERFLOW * max(float(np.nansum(edge.attempts)), 1e-9):
+        return None
+    rows = max(1, round(frame.window_s / samples.step_s))
+    return RateSamples(samples.api_admitted[-rows:], samples.service_arrivals[-rows:], samples.step_s)

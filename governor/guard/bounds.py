@@ -1,0 +1,64 @@
+"""Policy bounds and largest steps on a proposed value; what the law wanted stays in `uncapped`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from governor.knobs import (
+    BackendWeights,
+    InFlightCap,
+    KnobValue,
+    Proposal,
+    RateLimit,
+    RetryPolicy,
+    Timeout,
+)
+from governor.policy_view import KnobRule
+
+FLAP_GAIN = 0.5
+
+
+def bounded(proposal: Proposal, rule: KnobRule, *, flapping: bool) -> Proposal:
+    """The proposal within minimum, maximum and step; an urgent cut may pass the step, never the bounds.
+
+    A flapping knob moves half the way. Weights are not scaled: they are a whole that sums to 1.
+    """
+    value = _apply(proposal.proposed, proposal.current, rule, proposal.urgent, flapping)
+    return proposal if value == proposal.proposed else replace(proposal, proposed=value)
+
+
+def _apply(value: KnobValue, now: KnobValue, rule: KnobRule, urgent: bool, flapping: bool) -> KnobValue:
+    def number(new: float | None, old: float | None) -> float | None:
+        if new is None:
+            return None
+        if old is not None and old > 0 and not urgent:
+            new = old + FLAP_GAIN * (new - old) if flapping else new
+            new = min(max(new, old * (1.0 - rule.step_down)), old * (1.0 + rule.step_up))
+        return min(max(new, rule.minimum), rule.maximum)
+
+    def whole(new: int | None, old: int | None) -> int | None:
+        limited = number(new, old)
+        return None if limited is None else round(limited)
+
+    match value, now:
+        case RateLimit(), RateLimit():
+            return RateLimit(number(value.requests_per_second, now.requests_per_second))
+        case InFlightCap(), InFlightCap():
+            return InFlightCap(whole(value.default, now.default), whole(value.high, now.high))
+        case RetryPolicy(), RetryPolicy():
+            budget = None if value.budget is None else min(max(value.budget, rule.minimum), rule.maximum)
+            return RetryPolicy(value.attempts, budget)
+        case Timeout(), Timeout():
+            return Timeout(number(value.request_s, now.request_s), value.per_try_s)
+        case BackendWeights(), _:
+            return _weights(value, rule)
+        case _:
+            return value
+
+
+def _weights(value: BackendWeights, rule: KnobRule) -> BackendWeights:
+    """Lift shares to the policy's floor (at most an even share), scaled so that they sum to 1 again."""
+    floor = min(rule.minimum, 1.0 / max(len(value.shares), 1))
+    lifted = [(name, max(share, floor)) for name, share in value.shares]
+    total = sum(share for _, share in lifted)
+    return BackendWeights(tuple((name, round(share / total, 4)) for name, share in lifted))
