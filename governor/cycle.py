@@ -1,4 +1,4 @@
-"""One cycle, the whole product on one page:
+"""One cycle, the whole product on one page.
 
     observe -> verify -> decide -> guard -> apply -> record
 

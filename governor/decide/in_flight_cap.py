@@ -42,7 +42,7 @@ def wanted(s: Situation) -> tuple[Array, Array]:
     urgent_high = _high_arrivals(s)
     rest = np.clip((belief.capacity - urgent_high) * stay, 0.05 * total, total)
     default = np.where(np.isfinite(rest), rest, total)
-    share = np.clip(s.edge_share * 1.0, 0.02, 1.0)
+    share = np.clip(s.edge_share, 0.02, 1.0)
     quiet = ~(s.frame.edge.rate > MIN_RATE)
     low = np.where(quiet, np.nan, np.maximum(default[callee] * share, MIN_CAP))
     high = np.where(quiet, np.nan, np.maximum(total[callee] * share * HEADROOM_HIGH, MIN_CAP))
@@ -77,9 +77,7 @@ def propose(s: Situation) -> list[Proposal]:
     moved = (rel_low > DEAD_BAND) | (rel_high > DEAD_BAND)
     unset = ~np.isfinite(s.knobs.cap_default) | ~np.isfinite(s.knobs.cap_high)
     active = s.policy.active(Knob.IN_FLIGHT_CAP)
-    return [
-        _proposal(s, int(e), default[e], high[e]) for e in np.flatnonzero(known & active & (moved | unset))
-    ]
+    return [_proposal(s, int(e), default[e], high[e]) for e in np.flatnonzero(known & active & (moved | unset))]
 
 
 def _proposal(s: Situation, edge: int, default: float, high: float) -> Proposal:
@@ -88,7 +86,7 @@ def _proposal(s: Situation, edge: int, default: float, high: float) -> Proposal:
     now_low, now_high = float(s.knobs.cap_default[edge]), float(s.knobs.cap_high[edge])
     value = InFlightCap(round(default), round(high))
     missing = not math.isfinite(now_low)
-    tighten = missing or value.default is not None and value.default < now_low
+    tighten = missing or (value.default is not None and value.default < now_low)
     grown = not tighten and float(s.frame.edge.overflow[edge]) > 0
     reason = Reason.CAP_MISSING if missing else Reason.CAP_TOO_TIGHT if grown else Reason.CAP_FOLLOWS_CAPACITY
     capacity, stay = float(s.belief.capacity[callee]), float(s.belief.path_latency[callee])

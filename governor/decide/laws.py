@@ -29,6 +29,10 @@ CLEAN_OVERFLOW = 0.02
 """Share of refused attempts above which rates no longer show what each API costs."""
 
 
+BUSY = 0.5
+"""Share of its capacity from which a service may become a bottleneck within a step."""
+
+
 @dataclass(frozen=True, eq=False)
 class Beliefs:
     """What the laws carry from one frame to the next, over one index."""
@@ -62,7 +66,8 @@ def decide(
     cost_state = old.cost
     if (fresh := _fresh_samples(frame)) is not None:
         cost_state = cost_matrix.update(cost_state, fresh)
-    cost = cost_matrix.solve(cost_state, cost_matrix.reachability(index))
+    busy = believed.saturated | (load.arrivals + load.overflow > BUSY * believed.capacity)
+    cost = cost_matrix.solve(cost_state, index, busy)
     situation = Situation(frame, knobs, policy, load, believed, evidence, cost, period_s)
     proposals = tuple(p for law in LAWS for p in law.propose(situation))
     return Beliefs(index, believed, evidence, cost_state), proposals

@@ -51,9 +51,7 @@ def propose(s: Situation) -> list[Proposal]:
     wide = (now > want + 0.01) & np.isfinite(want)
     idle = (now * hosts < 1.0) & (want * hosts >= 1.0)
     active = s.policy.active(Knob.OUTLIER_DETECTION)
-    return [
-        _proposal(s, int(e), float(want[e]), bool(wide[e])) for e in np.flatnonzero(active & (wide | idle))
-    ]
+    return [_proposal(s, int(e), float(want[e]), bool(wide[e])) for e in np.flatnonzero(active & (wide | idle))]
 
 
 def _proposal(s: Situation, edge: int, want: float, wide: bool) -> Proposal:

@@ -40,9 +40,7 @@ def demand(s: Situation) -> Array:
 def budget(s: Situation) -> Array:
     """Requests/s that each service may be given, (S,); inf where capacity is unknown."""
     size = len(s.frame.index.services)
-    uncapped = np.bincount(
-        s.frame.index.edge_callee, weights=~np.isfinite(s.knobs.cap_default), minlength=size
-    )
+    uncapped = np.bincount(s.frame.index.edge_callee, weights=~np.isfinite(s.knobs.cap_default), minlength=size)
     guarded = uncapped == 0
     waiting = np.nan_to_num(s.load.completions * (s.load.own_latency - 2.0 * s.belief.base_latency))
     drain = np.where(s.belief.saturated, np.maximum(waiting, 0.0) / max(s.period_s, 5.0), 0.0)
@@ -72,9 +70,7 @@ def propose(s: Situation) -> list[Proposal]:
     target = np.where(release, np.inf, target)
     moved = np.abs(target / limit - 1.0) > DEAD_BAND
     chosen = active & ((binding & ~is_set) | (is_set & moved))
-    return [
-        _proposal(s, int(j), float(target[j]), allocation, float(wanted[j])) for j in np.flatnonzero(chosen)
-    ]
+    return [_proposal(s, int(j), float(target[j]), allocation, float(wanted[j])) for j in np.flatnonzero(chosen)]
 
 
 def _proposal(s: Situation, api: int, target: float, allocation: Allocation, wanted: float) -> Proposal:

@@ -1,6 +1,6 @@
 """Retries: a budget that cannot feed an overload, and none at all while one is on.
 
-    b <= min(0.2, (rho_max / rho_high)^(1 / depth) - 1)         no retry-driven metastability while rho (1+b)^depth < 1
+    b <= min(0.2, (rho_max / rho_high)^(1 / depth) - 1)        no metastability while rho (1 + b)^depth < 1
     storm: retries over half of all attempts, or time-outs with the callee saturated  ->  b = 0 at once
     after CLEAN clean windows: one level back: 0 -> 5 % -> 10 % -> 20 %
 
@@ -110,5 +110,5 @@ def _proposal(s: Situation, edge: int, target: float, raging: bool) -> Proposal:
         hypothesis=Hypothesis("success_rate", max(0.0, s.success(edge) - 0.1), 2 * s.period_s),
         confidence=s.frame.trust_of("edge.attempts", "edge.retries"),
         traffic=float(np.nan_to_num(s.frame.edge.rate[edge])),
-        urgent=raging or tighten and bool(s.belief.saturated[callee]),
+        urgent=raging or (tighten and bool(s.belief.saturated[callee])),
     )

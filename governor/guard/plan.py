@@ -79,7 +79,9 @@ def make_plan(proposals: Sequence[Proposal], at: Conditions) -> Plan:
     return Plan(tuple(go), tuple(held))
 
 
-def _gate(p: Proposal, rules: Rules, rule: KnobRule, at: Conditions) -> tuple[Reason, str] | None:
+def _gate(  # noqa: PLR0911 - one return a gate reads best
+    p: Proposal, rules: Rules, rule: KnobRule, at: Conditions
+) -> tuple[Reason, str] | None:
     if at.frame.age_s > STALE_PERIODS * at.period_s:
         return Reason.STALE, f"newest sample is {at.frame.age_s:.0f} s old"
     if p.confidence < MIN_TRUST:
@@ -122,9 +124,7 @@ def _timing(p: Proposal, rule: KnobRule, at: Conditions) -> tuple[Reason, str] |
     return None
 
 
-def _spend(
-    p: Proposal, rules: Rules, budgets: dict[str, list[float]], total: float
-) -> tuple[Reason, str] | None:
+def _spend(p: Proposal, rules: Rules, budgets: dict[str, list[float]], total: float) -> tuple[Reason, str] | None:
     """Blast radius: writes of any kind are counted, traffic only where it is shifted."""
     radius = rules.blast_radius
     used = budgets.setdefault(rules.name, [0.0, 0.0])

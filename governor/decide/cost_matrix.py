@@ -1,0 +1,124 @@
+"""Which API costs how much where: requests at each service for one request of each API.
+
+    minimise over c_s >= 0:  sum_k (a_sk - sum_j c_sj x_jk)^2 + lambda_j (c_sj - p_sj)^2
+
+a: arrivals at a service, x: admitted rates of the APIs, in short samples k. Counts of one second fluctuate
+(Poisson), and arrivals follow them exactly, so a minute of steady traffic already tells the APIs apart. Where
+the data are silent (collinear rates) the prior p holds: 1 at the service where an API enters, elsewhere an even
+split that explains the observed mean. c_sj = 0 where the call graph gives no path from the API's entry to s.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+from scipy.optimize import nnls
+
+from governor.domain import MeshIndex, RateSamples
+
+Array = NDArray[np.float64]
+FORGETTING = 0.98
+PRIOR_SAMPLES = 2.0
+"""The prior weighs as much as the Poisson noise of this many samples."""
+
+
+@dataclass(frozen=True, eq=False)
+class CostState:
+    """Exponentially forgotten normal equations."""
+
+    gram: Array
+    """(A, A) sum of x x'."""
+    moment: Array
+    """(S, A) sum of a x'."""
+    rate: Array
+    """(A,) sum of x."""
+    arrivals: Array
+    """(S,) sum of a."""
+    weight: float
+    """Number of samples, forgotten ones counted less."""
+
+    @classmethod
+    def empty(cls, apis: int, services: int) -> CostState:
+        """No samples yet."""
+        return cls(np.zeros((apis, apis)), np.zeros((services, apis)), np.zeros(apis), np.zeros(services), 0.0)
+
+
+def update(state: CostState, samples: RateSamples, forgetting: float = FORGETTING) -> CostState:
+    """Add samples, oldest first; rows in which anything is missing are skipped."""
+    x = samples.api_admitted.astype(np.float64)
+    a = samples.service_arrivals.astype(np.float64)
+    whole = np.isfinite(x).all(axis=1) & np.isfinite(a).all(axis=1)
+    x, a = x[whole], a[whole]
+    if not len(x):
+        return state
+    weights = forgetting ** np.arange(len(x) - 1, -1, -1.0)
+    old, weighted = forgetting ** len(x), x * weights[:, None]
+    return CostState(
+        old * state.gram + weighted.T @ x,
+        old * state.moment + a.T @ weighted,
+        old * state.rate + weighted.sum(axis=0),
+        old * state.arrivals + weights @ a,
+        old * state.weight + float(weights.sum()),
+    )
+
+
+def solve(state: CostState, index: MeshIndex, wanted: NDArray[np.bool_] | None = None) -> Array:
+    """Cost (S, A), requests at a service per request of an API.
+
+    Only services in `wanted` (S,) are fitted (all, if None): the others, and all while there are no samples,
+    get the prior. One that is far from its capacity never binds, so its costs need not be exact.
+    """
+    reach = reachability(index)
+    cost = _prior(state, index, reach)
+    if state.weight <= 0 or not len(index.apis):
+        return cost
+    ridge = PRIOR_SAMPLES * np.maximum(state.rate / state.weight, 1e-9)
+    gram = state.gram + np.diag(ridge)
+    several = reach.sum(axis=1) > 1
+    for s in np.flatnonzero(several if wanted is None else several & wanted):
+        apis = np.flatnonzero(reach[s])
+        factor = np.linalg.cholesky(gram[np.ix_(apis, apis)])
+        target = np.linalg.solve(factor, state.moment[s, apis] + ridge[apis] * cost[s, apis])
+        cost[s, apis] = nnls(factor.T, target)[0]
+    return cost
+
+
+def _prior(state: CostState, index: MeshIndex, reach: NDArray[np.bool_]) -> Array:
+    """1 where the API enters; elsewhere the same for all APIs with a path, so that the mean is explained."""
+    prior = np.zeros(reach.shape)
+    if not len(index.apis):
+        return prior
+    entry = np.zeros(reach.shape, np.bool_)
+    entry[index.edge_callee[index.api_edge], np.arange(len(index.apis))] = True
+    other = reach & ~entry
+    left = np.maximum(state.arrivals - entry @ state.rate, 0.0)
+    asked = other @ state.rate
+    split = np.where(asked > 0, np.minimum(left / np.where(asked > 0, asked, 1.0), 10.0), 1.0)
+    if state.weight <= 0:
+        split = np.ones(len(left))
+    prior[other] = np.broadcast_to(split[:, None], reach.shape)[other]
+    prior[entry] = 1.0
+    return prior
+
+
+@lru_cache(maxsize=4)
+def reachability(index: MeshIndex) -> NDArray[np.bool_]:
+    """(S, A): whether the call graph has a path from an API's entry to a service. Cached by index."""
+    services, apis = len(index.services), len(index.apis)
+    reach = np.zeros((services, apis), np.bool_)
+    if not apis:
+        return reach
+    ones = np.ones(len(index.edges), np.float32)
+    calls = sparse.csr_matrix((ones, (index.edge_callee, index.edge_caller)), shape=(services, services))
+    reach[index.edge_callee[index.api_edge], np.arange(apis)] = True
+    frontier = reach.astype(np.float32)
+    while frontier.any():
+        found = np.asarray(calls @ frontier) > 0
+        fresh = found & ~reach
+        reach |= fresh
+        frontier = fresh.astype(np.float32)
+    return reach
