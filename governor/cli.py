@@ -75,9 +75,7 @@ def check(
 def history(
     config: Config = None,
     hours: Annotated[float, typer.Option(help="How far back.", min=0)] = 24.0,
-    kind: Annotated[
-        str | None, typer.Option(help="decision, intent, receipt, verdict, cycle or note.")
-    ] = None,
+    kind: Annotated[str | None, typer.Option(help="decision, intent, receipt, verdict, cycle or note.")] = None,
     limit: Annotated[int, typer.Option(help="At most so many.", min=1)] = 100,
 ) -> None:
     """List what was decided, written and judged, newest first."""

@@ -102,9 +102,7 @@ class ConnectionLimits:
     max_pending_requests: int | None
 
 
-KnobValue = (
-    RateLimit | InFlightCap | BackendWeights | RetryPolicy | Timeout | OutlierDetection | ConnectionLimits
-)
+KnobValue = RateLimit | InFlightCap | BackendWeights | RetryPolicy | Timeout | OutlierDetection | ConnectionLimits
 
 VALUE_TYPES: Mapping[Knob, type[KnobValue]] = {
     Knob.RATE_LIMIT: RateLimit,

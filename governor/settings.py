@@ -36,9 +36,7 @@ class PrometheusSettings(_Group):
     dialect: Literal["envoy", "istio"] = Field("istio", description="whose metric names: envoy or istio")
     timeout_s: PositiveFloat = Field(10.0, description="longest wait for one answer, seconds")
     bearer_token: SecretStr | None = Field(None, description="sent as Authorization: Bearer ...")
-    bearer_token_file: Path | None = Field(
-        None, description="read before each cycle; instead of bearer_token"
-    )
+    bearer_token_file: Path | None = Field(None, description="read before each cycle; instead of bearer_token")
     ca_file: Path | None = Field(None, description="certificate authority for TLS; default: the system's")
     insecure_skip_verify: bool = Field(default=False, description="do not check the server's certificate")
     headers: dict[str, str] = Field(
@@ -97,9 +95,7 @@ class HealthSettings(_Group):
 
     enabled: bool = Field(default=True, description="whether to listen at all")
     host: str = Field("127.0.0.1", description="address to listen on; 0.0.0.0 in a pod")
-    port: Annotated[int, Field(ge=0, le=65535)] = Field(
-        9480, description="port to listen on; 0 takes a free one"
-    )
+    port: Annotated[int, Field(ge=0, le=65535)] = Field(9480, description="port to listen on; 0 takes a free one")
 
 
 class LogSettings(_Group):
@@ -108,9 +104,7 @@ class LogSettings(_Group):
     format: Literal["auto", "console", "json"] = Field(
         "auto", description="auto: console on a terminal, else json"
     )
-    level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="least level that is shown"
-    )
+    level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level that is shown")
 
 
 class Settings(BaseSettings):

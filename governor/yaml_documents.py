@@ -127,9 +127,7 @@ def validate(document: YamlDocument, model: type[Model]) -> Model:
     try:
         return model.model_validate(document.data)
     except ValidationError as error:
-        lines = [
-            f"{document.file}, line {document.line(e['loc'])}: {describe(e, model)}" for e in error.errors()
-        ]
+        lines = [f"{document.file}, line {document.line(e['loc'])}: {describe(e, model)}" for e in error.errors()]
         raise DocumentError("\n".join(lines)) from None
 
 

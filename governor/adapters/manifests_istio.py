@@ -263,9 +263,7 @@ def _manifests(host: _Host) -> list[Manifest]:
         )
         found.append(_manifest(host, "VirtualService", API_VERSION, {"hosts": [host.host], "http": [entry]}))
     if host.policy:
-        host.note(
-            "DestinationRule", "Merge into your DestinationRule of this host: Istio does not merge two."
-        )
+        host.note("DestinationRule", "Merge into your DestinationRule of this host: Istio does not merge two.")
         spec = {"host": host.host, "trafficPolicy": host.policy}
         found.append(_manifest(host, "DestinationRule", API_VERSION, spec))
     if host.patches:

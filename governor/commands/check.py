@@ -22,9 +22,7 @@ class KeepsHistory(Protocol):
         """Seconds between its oldest sample and now."""
 
 
-def check_source(
-    config: Path | None, source_url: str | None, dialect: str | None, envoy_admin: list[str]
-) -> int:
+def check_source(config: Path | None, source_url: str | None, dialect: str | None, envoy_admin: list[str]) -> int:
     """Exit code 0 if every knob has its signals, 1 if some do not; SourceError if nothing answers."""
     settings = settings_for(config, given_source(source_url, dialect, envoy_admin))
     with closing(source_of(settings)) as source:

@@ -19,13 +19,9 @@ def put_back(entries: Sequence[Entry], plane: ControlPlane, ledger: Ledger, at: 
     """
     receipt = next((e for e in reversed(entries) if e.kind == "receipt"), None)
     if receipt is None:
-        raise LedgerError(
-            f"{entries[0].id}: nothing was written under this decision, so nothing can be undone"
-        )
+        raise LedgerError(f"{entries[0].id}: nothing was written under this decision, so nothing can be undone")
     target, knob, before = _target(receipt), Knob(receipt.knob), _before(receipt)
-    ledger.append(
-        [_entry(receipt, "note", at, f"Undo asked for: {target} {knob} back to {in_words(before)}.")]
-    )
+    ledger.append([_entry(receipt, "note", at, f"Undo asked for: {target} {knob} back to {in_words(before)}.")])
     plane.write(target, knob, before)
     summary = f"Undone by hand: {target} {knob} is {in_words(before)} again."
     ledger.append([_entry(receipt, "verdict", at, summary)])
@@ -41,9 +37,7 @@ def _before(receipt: Entry) -> KnobValue:
     try:
         return value_from_json(Knob(receipt.knob), receipt.body["before"])
     except (KeyError, TypeError, ValueError) as error:
-        raise LedgerError(
-            f"{receipt.id}: its receipt does not hold the value from before: {error}"
-        ) from error
+        raise LedgerError(f"{receipt.id}: its receipt does not hold the value from before: {error}") from error
 
 
 def _entry(receipt: Entry, kind: str, at: float, summary: str) -> Entry:

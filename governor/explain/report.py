@@ -91,9 +91,7 @@ def _cells(line: Row) -> tuple[str, ...]:
 def closing(advice: Advice) -> str:
     """The last line: how much was found."""
     held = len(advice.rows) - advice.count
-    what = {0: "Nothing to recommend", 1: "1 recommendation"}.get(
-        advice.count, f"{advice.count} recommendations"
-    )
+    what = {0: "Nothing to recommend", 1: "1 recommendation"}.get(advice.count, f"{advice.count} recommendations")
     tail = f", {held} held back" if held else ""
     return f"{what}{tail}. Window of {advice.window_s:g} s up to {moment(advice.at)}. Nothing was written."
 

@@ -44,8 +44,7 @@ def _load_problems(scenario: Scenario, classes: list[str]) -> Iterator[str]:
         lasts = sum(duration for duration, _ in load.schedule)
         if load.schedule and lasts < scenario.duration_s - 1e-9:
             yield (
-                f"load.classes.{name}.schedule lasts {lasts:g} s, "
-                f"shorter than duration_s {scenario.duration_s:g}"
+                f"load.classes.{name}.schedule lasts {lasts:g} s, shorter than duration_s {scenario.duration_s:g}"
             )
 
 
@@ -56,9 +55,7 @@ def _api_trees_differ(scenario: Scenario) -> Iterator[str]:
             yield f"apis: {api.name!r} must have the same calls at both priorities"
 
 
-def _fault_problems(
-    scenario: Scenario, fault: Fault, services: list[str], classes: list[str]
-) -> Iterator[str]:
+def _fault_problems(scenario: Scenario, fault: Fault, services: list[str], classes: list[str]) -> Iterator[str]:
     if fault.service is not None:
         if fault.service not in services:
             yield _unknown("service", fault.service, services)

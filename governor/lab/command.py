@@ -93,8 +93,7 @@ def describe(lab: MeshLab) -> str:
 
 def _print_progress(progress: Progress, stream: TextIO) -> None:
     parts = [
-        f"{name} {sent} sent, {good} in SLO, {bad} not"
-        for name, (sent, good, bad) in progress.classes.items()
+        f"{name} {sent} sent, {good} in SLO, {bad} not" for name, (sent, good, bad) in progress.classes.items()
     ]
     print(f"{progress.second:4d} s  " + "; ".join(parts), file=stream, flush=True)
 

@@ -120,9 +120,7 @@ def _line_of(tree: yaml.Node | None, loc: tuple[int | str, ...]) -> int:
 
 
 def _resolve_shapes(scenario: Scenario, path: Path) -> Scenario:
-    classes = {
-        name: _resolved(load, scenario.duration_s, path) for name, load in scenario.load.classes.items()
-    }
+    classes = {name: _resolved(load, scenario.duration_s, path) for name, load in scenario.load.classes.items()}
     load = scenario.load.model_copy(update={"classes": classes})
     return scenario.model_copy(update={"load": load})
 

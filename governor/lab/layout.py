@@ -63,9 +63,7 @@ def make_layout(scenario: Scenario, address: str, base_port: int) -> Layout:
         for call in api.calls.walk():
             for below in call.calls:
                 pairs.setdefault((call.service, below.service))
-    edges = tuple(
-        Edge(caller, callee, base_port + 10 + number) for number, (caller, callee) in enumerate(pairs)
-    )
+    edges = tuple(Edge(caller, callee, base_port + 10 + number) for number, (caller, callee) in enumerate(pairs))
     if scenario.data_plane.envoy_per_service:
         callers = dict.fromkeys(edge.caller for edge in edges)
         admin = {

@@ -186,8 +186,7 @@ class Generator:
             second += 1
             await asyncio.sleep(max(0.0, self._start + second - time.monotonic()))
             counts = {
-                name: [int(value) for value in row]
-                for name, row in zip(self._names, self._second, strict=True)
+                name: [int(value) for value in row] for name, row in zip(self._names, self._second, strict=True)
             }
             self._second[:] = 0
             print(json.dumps({"second": second, "classes": counts}), flush=True)

@@ -85,7 +85,5 @@ def make_service_plan(scenario: Scenario, layout: Layout) -> ServicePlan:
         seed=scenario.seed,
         replicas=replicas,
         apis={api.name: call_nodes(api.calls) for api in scenario.apis},
-        edge_ports={
-            f"{edge.caller}|{edge.callee}": edge.port for edge in layout.edges if edge.caller != INGRESS
-        },
+        edge_ports={f"{edge.caller}|{edge.callee}": edge.port for edge in layout.edges if edge.caller != INGRESS},
     )

@@ -76,6 +76,4 @@ class Governing:
             log.info("written", target=str(receipt.target), knob=receipt.knob.value, version=receipt.version)
         for note in result.notes:
             log.info("note", text=note)
-        log.info(
-            "cycle", seconds=round(seconds, 3), go=len(plan.go), held=len(plan.held), gaps=len(frame.gaps)
-        )
+        log.info("cycle", seconds=round(seconds, 3), go=len(plan.go), held=len(plan.held), gaps=len(frame.gaps))

@@ -23,9 +23,7 @@ class GovernorMetrics:
         self.registry = registry = CollectorRegistry()
         info = Gauge("governor_info", "1, with version and mode", ["version", "mode"], registry=registry)
         info.labels(version, mode).set(1)
-        self.cycles = Counter(
-            "governor_cycles", "Cycles by outcome: ok, failed", ["outcome"], registry=registry
-        )
+        self.cycles = Counter("governor_cycles", "Cycles by outcome: ok, failed", ["outcome"], registry=registry)
         self.cycle_seconds = Histogram(
             "governor_cycle_seconds", "Length of one cycle", buckets=CYCLE_BUCKETS_S, registry=registry
         )
@@ -49,9 +47,7 @@ class GovernorMetrics:
         self.held = Counter(
             "governor_held", "Changes held, by knob and the gate's code", ["knob", "code"], registry=registry
         )
-        self.writes = Counter(
-            "governor_writes", "Writes the data plane has taken", ["knob"], registry=registry
-        )
+        self.writes = Counter("governor_writes", "Writes the data plane has taken", ["knob"], registry=registry)
         self.verdicts = Counter(
             "governor_verdicts", "What became of writes, by code", ["code"], registry=registry
         )

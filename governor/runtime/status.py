@@ -41,9 +41,7 @@ class Status:
     def succeeded(self, advice: Advice) -> None:
         """A cycle ended well."""
         with self._lock:
-            self._now = Snapshot(
-                finished=self._now.finished + 1, last_finished=self._monotonic(), advice=advice
-            )
+            self._now = Snapshot(finished=self._now.finished + 1, last_finished=self._monotonic(), advice=advice)
 
     def failed(self, error: str) -> None:
         """A cycle ended with an error; the advice of the last good one stays."""

@@ -62,9 +62,7 @@ def serving(app: Starlette, settings: HealthSettings) -> Iterator[str | None]:
         yield None
         return
     listener = _listen(settings.host, settings.port)
-    config = uvicorn.Config(
-        app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=1
-    )
+    config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=1)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, args=([listener],), name="web", daemon=True)
     thread.start()

@@ -139,9 +139,7 @@ def test_no_retries_and_a_per_try_timeout_are_never_side_by_side() -> None:
         (Knob.TIMEOUT, Timeout(1.0, None), "gone", "no Kubernetes host"),
     ],
 )
-def test_what_istio_cannot_say_is_refused_by_name(
-    knob: Knob, value: KnobValue, target: str, why: str
-) -> None:
+def test_what_istio_cannot_say_is_refused_by_name(knob: Knob, value: KnobValue, target: str, why: str) -> None:
     rendered = one(value, knob, target)
     assert rendered.manifests == ()
     (left,) = rendered.left_out

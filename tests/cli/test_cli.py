@@ -24,9 +24,7 @@ def test_config_names_the_source_of_each_value(
     assert "source.prometheus.url" in out
 
 
-def test_validate_accepts_presets(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_validate_accepts_presets(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert call(monkeypatch, "policies", "validate", "balanced", "cautious") == 0
     assert "rate-limit enforce" in capsys.readouterr().out
 
@@ -72,8 +70,7 @@ def test_a_policy_typo_names_file_line_and_field(
     )
     assert call(monkeypatch, "policies", "validate", str(path)) == 2
     assert (
-        f"{path}, line 5: spec.knobs: 'wieghts' is not allowed; did you mean weights?"
-        in capsys.readouterr().err
+        f"{path}, line 5: spec.knobs: 'wieghts' is not allowed; did you mean weights?" in capsys.readouterr().err
     )
 
 

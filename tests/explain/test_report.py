@@ -174,9 +174,7 @@ def test_every_knob_has_needs_and_every_need_is_a_signal() -> None:
 
 
 def test_ledger_in_words() -> None:
-    entry = Entry(
-        "d1", 0.0, 3, "receipt", "edge/a", "retries", "GOV121", "cut [it]", {"before": {"attempts": 2}}
-    )
+    entry = Entry("d1", 0.0, 3, "receipt", "edge/a", "retries", "GOV121", "cut [it]", {"before": {"attempts": 2}})
     assert "d1" in printed(history([entry]))
     assert "cut [it]" in printed(history([entry]))
     assert 'before: {"attempts": 2}' in printed(explanation([entry]))

@@ -66,9 +66,7 @@ async def _serve_and_generate(scenario: Scenario, address: str, answer: Answer) 
 
 
 def _scenario(small: Scenario, **load: object) -> Scenario:
-    one = ClassLoad.model_validate(
-        {"schedule": [[0.4, 100]], "arrivals": "constant", "timeout_s": 0.3, **load}
-    )
+    one = ClassLoad.model_validate({"schedule": [[0.4, 100]], "arrivals": "constant", "timeout_s": 0.3, **load})
     changes = {"duration_s": 0.4, "load": Load(classes={"shop.low": one})}
     return small.model_copy(update=changes)
 
@@ -98,9 +96,7 @@ def test_every_request_is_accounted_for(small: Scenario, address: str) -> None:
     assert never_answered.min() >= 0.3
 
 
-def test_clients_retry_as_told_and_latency_counts_from_the_first_intention(
-    small: Scenario, address: str
-) -> None:
+def test_clients_retry_as_told_and_latency_counts_from_the_first_intention(small: Scenario, address: str) -> None:
     retries = ClientRetries(attempts=2, backoff_s=0.05)
     scenario = _scenario(small, retries=retries.model_dump(), timeout_s=1.0)
     result = asyncio.run(_serve_and_generate(scenario, address, lambda n: 503))

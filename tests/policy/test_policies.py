@@ -131,9 +131,7 @@ def test_an_empty_file_and_two_policies_of_one_name(tmp_path: Path) -> None:
 
 
 def test_the_first_policy_that_matches_governs() -> None:
-    mine = parse_policies(
-        HEAD + "  select: {edges: ['shop>*'], apis: []}\n  knobs: {weights: {mode: off}}", "f"
-    )
+    mine = parse_policies(HEAD + "  select: {edges: ['shop>*'], apis: []}\n  knobs: {weights: {mode: off}}", "f")
     view = resolve([*mine, preset("balanced")], index())
     assert view.edge_rules.tolist() == [1, 0]
     assert view.api_rules.tolist() == [1, 1]

@@ -96,9 +96,7 @@ def test_a_bad_file_is_named_with_its_line(tmp_path: Path, text: str, expected: 
         ("GOVERNOR_POLICIES", "[a", "environment GOVERNOR_POLICIES: not valid JSON"),
     ],
 )
-def test_a_bad_variable_is_named(
-    monkeypatch: pytest.MonkeyPatch, name: str, value: str, expected: str
-) -> None:
+def test_a_bad_variable_is_named(monkeypatch: pytest.MonkeyPatch, name: str, value: str, expected: str) -> None:
     monkeypatch.setenv(name, value)
     assert expected in wrong()
 
