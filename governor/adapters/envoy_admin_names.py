@@ -1,0 +1,39 @@
+"""Names of services and edges from the names that Envoy, Kubernetes and OpenTelemetry give."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+
+from governor.adapters.dialects import dialect
+from governor.observe.index import EdgeName
+
+ELSEWHERE = "envoy"
+"""Caller of a cluster whose name does not say who calls."""
+_POD = re.compile(r"^(?P<service>.+?)(-[0-9a-f]{6,10}-[0-9a-z]{5}|-[0-9]+)$")
+
+
+@cache
+def _internal() -> re.Pattern[str]:
+    return re.compile(dialect("admin")["internal_clusters"])
+
+
+def edge_of_cluster(cluster: str) -> EdgeName | None:
+    """The edge that a cluster stands for; None for clusters that carry no requests of users.
+
+    `out|caller|callee` names both ends; Istio's `outbound|port|subset|host` names the callee, a subset apart
+    from the others; any other cluster is a callee of the node "envoy".
+    """
+    parts = cluster.split("|")
+    if parts[0] == "out" and len(parts) == 3 and all(parts):
+        return EdgeName(cluster, parts[1], parts[2])
+    if parts[0] == "outbound" and len(parts) == 4 and parts[3]:
+        subset = f"/{parts[2]}" if parts[2] else ""
+        return EdgeName(cluster, ELSEWHERE, parts[3] + subset)
+    return None if _internal().match(cluster) else EdgeName(cluster, ELSEWHERE, cluster)
+
+
+def service_of_pod(pod: str) -> str:
+    """Name of the workload: a pod's name without the ordinal of a StatefulSet or the hashes of a Deployment."""
+    found = _POD.match(pod)
+    return found["service"] if found else pod

@@ -1,0 +1,151 @@
+"""A thread that scrapes pages of metrics at a steady step and keeps the last two minutes of them."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import requests
+from numpy.typing import NDArray
+
+from governor.adapters.envoy_admin_series import SeriesBook
+from governor.errors import SourceError, SourceRefused, SourceUnreachable
+from governor.ports import Clock
+
+Floats = NDArray[np.float64]
+KEEP_S = 120.0
+
+
+@dataclass(frozen=True, eq=False)
+class Page:
+    """One good scrape; values by the slots that its book had then."""
+
+    at: float
+    """Seconds of a clock that never jumps."""
+    values: Floats
+
+
+class Target:
+    """One page: its address, its series, and what went wrong last."""
+
+    def __init__(self, url: str, name: str) -> None:
+        self.url = url
+        self.name = name
+        self.book = SeriesBook(name)
+        self.error: SourceError | None = None
+
+    def scrape(self, session: requests.Session, timeout_s: float) -> Page | None:
+        """One page, or None with the reason in `error`."""
+        started = time.monotonic()
+        try:
+            text = fetch(session, self.url, self.name, timeout_s)
+            ended = time.monotonic()
+            values = self.book.read(text)
+        except SourceError as error:
+            self.error = error
+            return None
+        self.error = None
+        return Page((started + ended) / 2, values)
+
+
+@dataclass(frozen=True, eq=False)
+class Sweep:
+    """One look at all targets, in their order."""
+
+    wall: float
+    """Seconds since the epoch."""
+    pages: tuple[Page | None, ...]
+
+
+def fetch(session: requests.Session, url: str, name: str, timeout_s: float) -> str:
+    """Text of one page; SourceUnreachable if there is no answer, SourceRefused if it is an error."""
+    try:
+        answer = session.get(url, timeout=timeout_s)
+    except requests.exceptions.ChunkedEncodingError as error:
+        raise SourceRefused(f"{name} broke off in the middle of its answer: {error}") from error
+    except requests.Timeout as error:
+        raise SourceUnreachable(
+            f"{name} did not answer within {timeout_s:g} s: is it overloaded, or is a firewall in between?"
+        ) from error
+    except requests.RequestException as error:
+        raise SourceUnreachable(
+            f"{name} cannot be reached ({_root(error)}): is it running, and is this its admin or metrics address?"
+        ) from error
+    if answer.status_code != requests.codes.ok:
+        raise SourceRefused(f"{name} answers {answer.status_code}: {answer.text[:200].strip()}")
+    return answer.text
+
+
+class Sampler:
+    """Scrapes `targets` every `step_s` from its own thread until `close`."""
+
+    def __init__(self, targets: Sequence[Target], step_s: float, timeout_s: float, clock: Clock) -> None:
+        self.targets = tuple(targets)
+        self.step_s = step_s
+        self.timeout_s = timeout_s
+        self.session = requests.Session()
+        self.session.trust_env = False  # admin addresses are local: never through a proxy
+        self._clock = clock
+        self._sweeps: deque[Sweep] = deque(maxlen=math.ceil(KEEP_S / step_s) + 1)
+        self._changed = threading.Condition()
+        self._stop = threading.Event()
+        self._fault: Exception | None = None
+        self._thread = threading.Thread(target=self._run, name="envoy-admin-sampler", daemon=True)
+        self._thread.start()
+
+    def sweeps(self) -> tuple[Sweep, ...]:
+        """What there is, oldest first."""
+        with self._changed:
+            if self._fault is not None:
+                raise self._fault
+            return tuple(self._sweeps)
+
+    def wait(self, history_s: float, timeout_s: float) -> tuple[Sweep, ...]:
+        """As `sweeps`, once they span `history_s`, the last one brought nothing, or `timeout_s` have passed."""
+        deadline = time.monotonic() + timeout_s
+        with self._changed:
+            while (
+                not self._enough(history_s) and self._fault is None and (left := deadline - time.monotonic()) > 0
+            ):
+                self._changed.wait(left)
+        return self.sweeps()
+
+    def close(self) -> None:
+        """Stop the thread and close connections; returns when the scrape under way is over."""
+        self._stop.set()
+        self._thread.join()
+        self.session.close()
+
+    def _enough(self, history_s: float) -> bool:
+        good = [s for s in self._sweeps if any(s.pages)]
+        if self._sweeps and not good:
+            return True
+        return len(good) > 1 and good[-1].wall - good[0].wall >= history_s - 0.1 * self.step_s
+
+    def _run(self) -> None:
+        due = time.monotonic()
+        while not self._stop.is_set():
+            try:
+                pages = tuple(t.scrape(self.session, self.timeout_s) for t in self.targets)
+            except Exception as error:  # a fault of ours must reach the caller, not die with the thread
+                with self._changed:
+                    self._fault = error
+                    self._changed.notify_all()
+                raise
+            with self._changed:
+                self._sweeps.append(Sweep(self._clock.now(), pages))
+                self._changed.notify_all()
+            due = max(due + self.step_s, time.monotonic())
+            self._stop.wait(due - time.monotonic())
+
+
+def _root(error: BaseException) -> str:
+    """The innermost reason of a chain of network errors, without the object dumps of the outer ones."""
+    while (inner := error.__cause__ or error.__context__) is not None:
+        error = inner
+    return str(error)

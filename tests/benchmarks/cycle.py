@@ -1,0 +1,170 @@
+"""What one cycle's own computation costs on synthetic frames; fetching and writing excluded.
+
+The mesh is a layered random call graph with ten edges a service; 5 % of the services are overloaded, 1 % of the
+backends slow, a tenth of the edges retry. Baseline: the same cycle on a hundredth and a tenth of the size.
+"""
+
+from __future__ import annotations
+
+import resource
+import time
+from dataclasses import fields
+from pathlib import Path
+
+import numpy as np
+
+from governor.adapters.memory import MemoryLedger
+from governor.cycle import CycleOptions, GovernorState, Ports, cycle
+from governor.domain import (
+    ApiSignals,
+    BackendSignals,
+    EdgeSignals,
+    MeshFrame,
+    MeshIndex,
+    RateSamples,
+    ServiceSignals,
+)
+from governor.policy import load_policies
+from tests.benchmarks.table import Row, finish
+
+SIZES = (100, 1_000, 10_000)
+EDGES_PER_SERVICE = 10
+APIS = 50
+CYCLES = 5
+
+
+class SyntheticSource:
+    """Frames of a mesh that does not exist, all made before the clock starts."""
+
+    def __init__(self, frames: list[MeshFrame]) -> None:
+        self._frames = iter(frames)
+
+    def observe(self, window_s: float) -> MeshFrame:  # noqa: ARG002 - the window is fixed
+        """The next frame."""
+        return next(self._frames)
+
+    def close(self) -> None:
+        """Nothing to release."""
+
+
+class FrameClock:
+    """Fifteen seconds a look."""
+
+    def __init__(self) -> None:
+        self._now = 0.0
+
+    def now(self) -> float:
+        """Seconds."""
+        self._now += 7.5
+        return self._now
+
+
+def make_index(services: int, rng: np.random.Generator) -> MeshIndex:
+    """A layered call graph: callees lie after their callers."""
+    edges = services * EDGES_PER_SERVICE
+    caller = rng.integers(0, services - 1, edges).astype(np.int32)
+    callee = (caller + 1 + rng.integers(0, services, edges) % (services - 1 - caller)).astype(np.int32)
+    backend_edge = np.repeat(np.arange(edges, dtype=np.int32), 2)
+    return MeshIndex(
+        services=tuple(f"s{i}" for i in range(services)),
+        edges=tuple(f"out|s{a}|s{b}|{i}" for i, (a, b) in enumerate(zip(caller, callee, strict=True))),
+        edge_caller=caller,
+        edge_callee=callee,
+        backends=tuple(f"10.0.0.{i % 250}:{i}" for i in range(2 * edges)),
+        backend_edge=backend_edge,
+        apis=tuple(f"api{i}.{'high' if i % 3 == 0 else 'low'}" for i in range(APIS)),
+        api_edge=rng.integers(0, edges // 10, APIS).astype(np.int32),
+    )
+
+
+def make_frame(index: MeshIndex, rng: np.random.Generator, at: float) -> MeshFrame:
+    """One window with noise of 3 % on everything."""
+    services, edges, backends = len(index.services), len(index.edges), len(index.backends)
+
+    def noisy(values: np.ndarray) -> np.ndarray:
+        return (values * rng.normal(1.0, 0.03, values.shape)).astype(np.float32)
+
+    stable = np.random.default_rng(1)
+    rate = stable.lognormal(3.0, 0.7, edges)
+    arrivals = np.bincount(index.edge_callee, weights=rate, minlength=services)
+    hot = stable.random(services) < 0.05
+    latency = np.where(hot[index.edge_callee], 0.5, 0.02)
+    retrying = stable.random(edges) < 0.1
+    slow = np.where(stable.random(backends) < 0.01, 10.0, 1.0)
+    edge = EdgeSignals.unknown(
+        edges,
+        rate=noisy(rate),
+        errors=noisy(rate * 0.001),
+        attempts=noisy(rate),
+        retries=noisy(rate * 0.02 * retrying),
+        timeouts=noisy(rate * 0.001),
+        overflow=np.zeros(edges, np.float32),
+        in_flight=noisy(rate * latency),
+        latency_mean=noisy(latency),
+        latency_p50=noisy(latency),
+        latency_p99=noisy(latency * 4),
+        latency_p999=noisy(latency * 6),
+    )
+    service = ServiceSignals.unknown(
+        services,
+        cpu_used=noisy(np.where(hot, 0.98, 0.5) * 8),
+        cpu_limit=np.full(services, 8, np.float32),
+        completions=noisy(np.maximum(arrivals, 0.1)),
+    )
+    share = rate[index.backend_edge] / 2
+    backend = BackendSignals.unknown(
+        backends,
+        rate=noisy(share),
+        errors=noisy(share * 0.001),
+        in_flight=noisy(share * latency[index.backend_edge] * slow),
+    )
+    offered = np.full(APIS, 200.0)
+    api = ApiSignals.unknown(
+        APIS,
+        offered=noisy(offered),
+        limited=np.zeros(APIS, np.float32),
+        completed=noisy(offered),
+        errors=noisy(offered * 0.001),
+    )
+    admitted = rng.poisson(offered, (15, APIS)).astype(np.float32)
+    samples = RateSamples(admitted, np.tile(arrivals, (15, 1)).astype(np.float32))
+    tables = {"service": service, "edge": edge, "backend": backend, "api": api}
+    trust = {f"{name}.{f.name}": 1.0 for name, table in tables.items() for f in fields(table)}
+    return MeshFrame(at, 15.0, index, service, edge, backend, api, trust=trust, samples=samples)
+
+
+def measure(services: int, seed: int) -> tuple[float, float]:
+    """Median CPU seconds a cycle, and proposals in the last one."""
+    rng = np.random.default_rng(seed)
+    index = make_index(services, rng)
+    frames = [make_frame(index, rng, 15.0 * i) for i in range(CYCLES + 1)]
+    ports = Ports(SyntheticSource(frames), None, MemoryLedger(), FrameClock())
+    options = CycleOptions(policies=load_policies(["balanced"]))
+    state, spent, proposals = GovernorState(), [], 0
+    for _ in frames:
+        started = time.process_time()
+        result = cycle(state, ports, options)
+        spent.append(time.process_time() - started)
+        state, proposals = result.state, len(result.proposals)
+    return float(np.median(spent[1:])), float(proposals)
+
+
+def main(seeds: int, json_path: Path | None) -> int:
+    """Run all sizes and print the table."""
+    rows = []
+    for services in SIZES:
+        runs = [measure(services, seed) for seed in range(seeds)]
+        last = services == SIZES[-1]
+        rows.append(
+            Row(
+                f"cycle, {services} services, {services * EDGES_PER_SERVICE} edges",
+                tuple(1000 * r[0] for r in runs),
+                "ms",
+                target=500.0 if last else None,
+                at_least=False,
+                note=f"{runs[0][1]:.0f} proposals",
+            )
+        )
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    rows.append(Row("peak memory", (peak,), "MiB", target=1024.0, at_least=False))
+    return finish("cycle: computation of one cycle, CPU time of one process", rows, json_path)
