@@ -82,9 +82,7 @@ def _series(name: str, labels: dict[str, str]) -> Series | None:
 
 def _subject(table: str, labels: dict[str, str], wanted: list[str]) -> tuple[str, ...] | None:
     """Values of the labels that name the row; None if the series is nobody's."""
-    found = []
-    for alternatives in wanted:
-        found.append(next((labels[n] for n in alternatives.split("|") if labels.get(n)), ""))
+    found = [next((labels[n] for n in names.split("|") if labels.get(n)), "") for names in wanted]
     if table == "service":
         service, pod = found
         if service == "POD" or not (service or pod):  # the pause container does no work

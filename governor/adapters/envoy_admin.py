@@ -1,0 +1,223 @@
+"""Frames straight from Envoy's admin interface and the services' own pages: no Prometheus needed.
+
+A thread scrapes `/stats/prometheus` every second and keeps two minutes; a frame differences the counters of its
+window. Source: Envoy, operations/admin.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from urllib.parse import quote
+
+import numpy as np
+
+from governor.adapters.dialects import dialect
+from governor.adapters.envoy_admin_names import edge_of_cluster
+from governor.adapters.envoy_admin_routes import read_routes
+from governor.adapters.envoy_admin_sampler import Page, Sampler, Sweep, Target
+from governor.adapters.envoy_admin_series import Series
+from governor.adapters.envoy_admin_tables import (
+    Sheet,
+    Tables,
+    api_table,
+    backend_table,
+    edge_table,
+    rate_samples,
+    service_table,
+)
+from governor.domain import Gap, GapReason, MeshFrame, MeshIndex
+from governor.errors import SourceError, SourceUnreachable
+from governor.observe.frame import Measured, build_frame
+from governor.observe.index import mesh_index
+from governor.observe.staleness import stale_after
+from governor.ports import Clock
+
+HISTOGRAM_S = 10.0
+"""Envoy merges its histograms every 5 s: a shorter window may hold none of their growth."""
+ROUTES_KEPT_S = 30.0
+TIMEOUT_S = 2.0
+LIMIT_PREFIX = "limit."
+"""A rate limit's stat_prefix is this and the API's name."""
+Route = tuple[str, str]
+
+
+class WallClock:
+    """The machine's own time."""
+
+    def now(self) -> float:
+        """Seconds since the epoch."""
+        return time.time()
+
+
+class EnvoyAdminSource:
+    """MetricSource over the admin pages of some Envoys and the metrics pages of services.
+
+    Raises SourceUnreachable or SourceRefused when no Envoy answers. A page that fails alone makes the frame
+    partial, and a service page that fails leaves the service's own signals out.
+    """
+
+    def __init__(
+        self,
+        admin_urls: Sequence[str],
+        workload_urls: Sequence[str] = (),
+        *,
+        step_s: float = 1.0,
+        timeout_s: float = TIMEOUT_S,
+        clock: Clock | None = None,
+    ) -> None:
+        self._admin = [url.rstrip("/") for url in admin_urls]
+        self._clock = clock or WallClock()
+        wanted = quote("".join(dialect("admin")["filter"].split()), safe="")
+        envoys = [Target(f"{u}/stats/prometheus?usedonly&filter={wanted}", f"Envoy at {u}") for u in self._admin]
+        pages = [Target(url, f"workload metrics at {url}") for url in workload_urls]
+        self._sampler = Sampler([*envoys, *pages], step_s, timeout_s, self._clock)
+        self._index: MeshIndex | None = None
+        self._routes: dict[Route, str] = {}
+        self._routes_at = -np.inf
+        self._routes_error: str | None = None
+
+    def observe(self, window_s: float) -> MeshFrame:
+        """The last `window_s` seconds; right after the start it waits until there are that many."""
+        step, timeout = self._sampler.step_s, self._sampler.timeout_s
+        sweeps = self._sampler.wait(window_s, window_s + 2 * (step + timeout))
+        self._require(sweeps)
+        self._refresh_routes()
+        sheets = self._sheets(sweeps, window_s)
+        index = self._names(sheets)
+        rows = _rows_of(index)
+        now, recent = Tables(sheets, index, rows), self._recent(sweeps, window_s, index)
+        newest = max(s.wall for s in sweeps if any(s.pages[: len(self._admin)]))
+        at = self._clock.now()
+        gaps = self._gaps(sheets)
+        missing = sum(gap.reason is GapReason.PARTIAL for gap in gaps if gap.signal == "edge")
+        return build_frame(
+            Measured(
+                at=newest,
+                window_s=max((float(s.times[-1] - s.times[0]) for s in sheets if s.hides_zero), default=window_s),
+                index=index,
+                service=service_table(now),
+                edge=edge_table(now, recent),
+                backend=backend_table(now),
+                api=api_table(now, recent),
+                age_s=max(0.0, at - newest),
+                samples=rate_samples(now, step),
+                gaps=tuple(gaps),
+                whole=1.0 - missing / max(len(self._admin), 1),
+            )
+        )
+
+    def history_s(self) -> float:
+        """Seconds between the oldest scrape that is kept and the newest."""
+        good = [s.wall for s in self._sampler.sweeps() if any(s.pages)]
+        return good[-1] - good[0] if good else 0.0
+
+    def close(self) -> None:
+        """Stop scraping."""
+        self._sampler.close()
+
+    def _require(self, sweeps: Sequence[Sweep]) -> None:
+        """Raise what went wrong when no Envoy has answered lately."""
+        fresh = self._clock.now() - stale_after(self._sampler.step_s, self._sampler.timeout_s)
+        if any(any(s.pages[: len(self._admin)]) for s in sweeps if s.wall >= fresh):
+            return
+        for target in self._sampler.targets[: len(self._admin)]:
+            if target.error is not None:
+                raise target.error
+        raise SourceUnreachable(f"no answer from {', '.join(self._admin)} yet")
+
+    def _refresh_routes(self) -> None:
+        """Which API enters where, from the route configuration; what was last read stays if it cannot be."""
+        if time.monotonic() - self._routes_at < ROUTES_KEPT_S:
+            return
+        routes: dict[Route, str] = {}
+        try:
+            for url in self._admin:
+                routes |= read_routes(self._sampler.session, url, self._sampler.timeout_s)
+        except SourceError as error:
+            self._routes_error = str(error)
+            return
+        self._routes, self._routes_at, self._routes_error = routes, time.monotonic(), None
+
+    def _sheets(self, sweeps: Sequence[Sweep], span_s: float) -> list[Sheet]:
+        found = []
+        for n, target in enumerate(self._sampler.targets):
+            pages = [page for sweep in sweeps if (page := sweep.pages[n]) is not None]
+            newest = pages[-1].at if pages else 0.0
+            if time.monotonic() - newest > stale_after(self._sampler.step_s, self._sampler.timeout_s):
+                continue
+            kept = [p for p in pages if p.at >= newest - span_s - 0.2 * self._sampler.step_s]
+            series = list(target.book.series)
+            found.append(
+                Sheet(np.array([p.at for p in kept]), _matrix(kept, len(series)), series, n < len(self._admin))
+            )
+        return found
+
+    def _recent(self, sweeps: Sequence[Sweep], window_s: float, index: MeshIndex) -> Tables:
+        envoys = [s for s in self._sheets(sweeps, max(window_s, HISTOGRAM_S)) if s.hides_zero]
+        return Tables(envoys, index, _rows_of(index))
+
+    def _names(self, sheets: Sequence[Sheet]) -> MeshIndex:
+        subjects: dict[str, set[tuple[str, ...]]] = {}
+        for sheet in sheets:
+            present = ~np.isnan(sheet.values).all(axis=0)
+            for slot in np.flatnonzero(present):
+                one: Series = sheet.series[slot]
+                subjects.setdefault(one.table, set()).add(one.subject)
+        edges = [e for (cluster,) in subjects.get("edge", ()) if (e := edge_of_cluster(cluster)) is not None]
+        backends = [(cluster, address) for cluster, address in subjects.get("backend", ())]
+        self._index = mesh_index(edges, backends, _apis(self._routes), self._index)
+        return self._index
+
+    def _gaps(self, sheets: Sequence[Sheet]) -> list[Gap]:
+        gaps = []
+        for n, target in enumerate(self._sampler.targets):
+            if target.error is not None:
+                table = "edge" if n < len(self._admin) else "service"
+                gaps.append(Gap(table, target.name, GapReason.PARTIAL, str(target.error)))
+        if len(sheets) == len(self._admin) == len(self._sampler.targets):
+            gaps.append(Gap("service", "every service", GapReason.MISSING, "no workload page is named"))
+        if self._routes_error is not None:
+            gaps.append(Gap("api", "every api", GapReason.PARTIAL, self._routes_error))
+        return gaps
+
+
+def _matrix(pages: Sequence[Page], width: int) -> np.ndarray:
+    """(K, n): older pages know fewer series than later ones."""
+    out = np.full((len(pages), width), np.nan)
+    for row, page in enumerate(pages):
+        out[row, : len(page.values)] = page.values
+    return out
+
+
+def _apis(routes: dict[Route, str]) -> dict[str, str]:
+    """API name to entry edge; a route name that two virtual hosts share is told apart by its host."""
+    names = [route for _, route in routes]
+    return {
+        (route if names.count(route) == 1 else f"{host}/{route}"): cluster
+        for (host, route), cluster in routes.items()
+    }
+
+
+class _rows_of:  # noqa: N801 - called like the function it stands for
+    """Row of a subject in the index, -1 if it has none."""
+
+    def __init__(self, index: MeshIndex) -> None:
+        self._edge = {name: i for i, name in enumerate(index.edges)}
+        self._service = {name: i for i, name in enumerate(index.services)}
+        self._backend = {
+            (index.edges[e], name): i
+            for i, (e, name) in enumerate(zip(index.backend_edge, index.backends, strict=True))
+        }
+        self._api = {name: i for i, name in enumerate(index.apis)}
+
+    def __call__(self, table: str, subject: tuple[str, ...]) -> int:
+        if table == "edge":
+            return self._edge.get(subject[0], -1)
+        if table == "service":
+            return self._service.get(subject[0], -1)
+        if table == "backend":
+            return self._backend.get((subject[0], subject[1]), -1)
+        if table == "limit":
+            return self._api.get(subject[0].removeprefix(LIMIT_PREFIX), -1)
+        return self._api.get(subject[1], self._api.get("/".join(subject), -1))
