@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from governor.adapters.envoy_files_admin import EnvoyAdmin, Subscriptions, scope_of
-from governor.adapters.envoy_files_edits import Edit, Inexpressible, edits_for, value_of
+from governor.adapters.envoy_files_change import Edit, Inexpressible
+from governor.adapters.envoy_files_edits import edits_for, value_of
 from governor.adapters.envoy_files_store import XdsDirectory, XdsFile, serialise
 from governor.adapters.envoy_files_values import Catalogue, catalogue
 from governor.domain import FloatArray, MeshIndex
