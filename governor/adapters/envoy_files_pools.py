@@ -39,9 +39,7 @@ def weight_edits(files: Catalogue, edge: str, value: BackendWeights) -> Iterator
                 f"{place.path.name} {what} {', '.join(sorted(names))}: the endpoints have changed"
             )
     assignment = files.resource(place)
-    if len({(e.get("locality") is None, e.get("priority", 0)) for e in assignment["endpoints"]}) > 1 or any(
-        "load_balancing_weight" in e for e in assignment["endpoints"]
-    ):
+    if any(e.get("priority", 0) or "load_balancing_weight" in e for e in assignment["endpoints"]):
         raise Inexpressible(
             f"{edge} has locality weights or priorities: an endpoint's weight is not its share there"
         )

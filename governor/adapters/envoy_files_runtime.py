@@ -10,6 +10,7 @@ from governor.adapters.envoy_files_values import BREAKERS, PRIORITIES, Catalogue
 
 
 def breaker_edits(files: Catalogue, edge: str, values: Mapping[tuple[str, str], int | None]) -> Iterator[Edit]:
+    """Circuit breakers by (priority, key); None: the cluster's own value."""
     changes: dict[str, float | None] = {}
     for (priority, key), value in values.items():
         if value is not None and value < 0:
@@ -28,12 +29,14 @@ def budget_edits(files: Catalogue, edge: str, budget: float | None) -> Iterator[
     now = files.retry_budget(edge)
     if (math.isnan(now) and budget is None) or (budget is not None and abs(now - budget) < SAME):
         return
+    own = files.static_retry_budget(edge)
+    given_back = budget is None or abs(own - budget) < SAME
     changes: dict[str, float | None] = {}
     for priority in PRIORITIES:
         key = f"{BREAKERS}.{edge}.{priority}.retry_budget"
         floor = 0 if budget == 0 else files.min_retry_concurrency(edge, priority)
-        changes[f"{key}.budget_percent"] = None if budget is None else round(100.0 * budget, 4)
-        changes[f"{key}.min_retry_concurrency"] = None if budget is None else floor
+        changes[f"{key}.budget_percent"] = None if given_back else round(100.0 * (budget or 0.0), 4)
+        changes[f"{key}.min_retry_concurrency"] = None if given_back else floor
     yield from _runtime(files, changes)
 
 

@@ -97,10 +97,12 @@ class Catalogue:
     def retry_budget(self, edge: str) -> float:
         """Share 0..1 of active requests that may be retries, route priority DEFAULT."""
         value = self.breakers.get((edge, "default", "retry_budget.budget_percent"))
-        if value is None:
-            budget = self._threshold(edge, "default").get("retry_budget")
-            value = math.nan if budget is None else float(budget.get("budget_percent", {}).get("value", 20.0))
-        return value / 100.0
+        return self.static_retry_budget(edge) if value is None else value / 100.0
+
+    def static_retry_budget(self, edge: str) -> float:
+        """The cluster's own retry budget, 0..1; NaN where it has none and `max_retries` counts instead."""
+        budget = self._threshold(edge, "default").get("retry_budget")
+        return math.nan if budget is None else float(budget.get("budget_percent", {}).get("value", 20.0)) / 100.0
 
     def min_retry_concurrency(self, edge: str, priority: str) -> int:
         """The cluster's own floor of its retry budget; Envoy's default where it has none."""
@@ -137,7 +139,8 @@ class Catalogue:
             return math.nan, math.nan
         whole = [seconds(a.get("timeout", f"{DEFAULT_TIMEOUT_S}s")) for a in actions]
         tries = [seconds(a["retry_policy"].get("per_try_timeout", "0s")) for a in actions if "retry_policy" in a]
-        return _unless_zero(min(whole) and max(whole)), _unless_zero(max(tries, default=0.0))
+        longest = max(whole) if all(whole) else 0.0
+        return _unless_zero(longest), _unless_zero(max(tries, default=0.0))
 
     def shares(self, edge: str) -> dict[str, float]:
         """Share of the edge's traffic by endpoint `address:port`; empty where no file lists endpoints."""
@@ -183,9 +186,18 @@ def catalogue(files: Mapping[Path, XdsFile]) -> Catalogue:
         return found
     found = Catalogue(**{**vars(found), "runtime": layers[0]})
     for key, value in found.layer().items():
-        if (match := _BREAKER_KEY.match(key)) and isinstance(value, int | float):
-            found.breakers[(match[1], match[2], match[3])] = float(value)
+        match = _BREAKER_KEY.match(key)
+        if match and math.isfinite(plain := _plain(value)):
+            found.breakers[(match[1], match[2], match[3])] = plain
     return found
+
+
+def _plain(value: Any) -> float:
+    """A runtime value as Envoy reads it, text of a number included; NaN for anything else."""
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return math.nan
 
 
 def _add(found: Catalogue, layers: list[Place], kind: str, place: Place, resource: Document) -> None:
