@@ -62,9 +62,7 @@ def _require_one_retry_policy(actions: Sequence[Document], edge: str) -> None:
     if not all(policies):
         raise Inexpressible(f"a route to {edge} has no retry_policy that could hold a per-try timeout")
     if len({policy.get("per_try_timeout") for policy in policies if policy}) > 1:
-        raise Inexpressible(
-            f"the routes to {edge} have different per-try timeouts: one number would flatten them"
-        )
+        raise Inexpressible(f"the routes to {edge} have different per-try timeouts, no one number")
 
 
 def _close(first: float | None, second: float | None) -> bool:
