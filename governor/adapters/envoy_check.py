@@ -36,7 +36,8 @@ LIMIT_SNIPPET = """\
 - name: limit.shop.low
   config_discovery:
     config_source: {resource_api_version: V3, path_config_source: {path: /etc/envoy/xds/ecds/limit.shop.low.json}}
-    type_urls: [type.googleapis.com/envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit]
+    type_urls:
+    - type.googleapis.com/envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit
 """
 TAGS_SNIPPET = """\
 stats_config:
