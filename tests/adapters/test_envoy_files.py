@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -215,7 +214,7 @@ def test_a_proposal_is_refused_without_a_write(xds: Path) -> None:
     said = plane.refusal(proposal(Knob.OUTLIER_DETECTION, OutlierDetection(0.5, 5)))
     assert said is not None
     assert "CDS update" in said
-    with pytest.raises(ControlPlaneError, match="CDS update.*nothing was written"):
+    with pytest.raises(ControlPlaneError, match=r"CDS update.*nothing was written"):
         plane.write(EDGE, Knob.OUTLIER_DETECTION, OutlierDetection(0.5, 5))
     assert contents(xds) == fresh
 
@@ -225,7 +224,7 @@ def test_without_an_envoy_nothing_is_written(xds: Path) -> None:
         closed.bind(("127.0.0.1", 0))
         plane = EnvoyFilesControlPlane(xds, f"http://127.0.0.1:{closed.getsockname()[1]}")
         fresh = {path: path.stat().st_ino for path in xds.rglob("*.json")}
-        with pytest.raises(WriteUnconfirmed, match="no Envoy answers at .*; nothing was written"):
+        with pytest.raises(WriteUnconfirmed, match=r"no Envoy answers at .*; nothing was written"):
             plane.write(EDGE, Knob.IN_FLIGHT_CAP, InFlightCap(3, 4))
     assert {path: path.stat().st_ino for path in xds.rglob("*") if path.suffix == ".json"} == fresh
 
@@ -254,19 +253,19 @@ def test_an_empty_directory_says_what_is_expected(tmp_path: Path) -> None:
 def test_a_replaced_file_keeps_its_mode_and_leaves_no_other(xds: Path) -> None:
     path = xds / "rtds.json"
     path.chmod(0o640)
-    names = set(os.listdir(xds))
+    names = set(xds.iterdir())
     inode = path.stat().st_ino
     put(xds, EDGE, InFlightCap(3, 4))
     assert path.stat().st_mode & 0o777 == 0o640
     assert path.stat().st_ino != inode  # moved into place, which is what Envoy reacts to
-    assert set(os.listdir(xds)) == names
+    assert set(xds.iterdir()) == names
 
 
 def test_a_symbolic_link_is_left_alone(xds: Path) -> None:
     path = xds / "rtds.json"
     path.rename(xds / "real")
     path.symlink_to("real")
-    with pytest.raises(ControlPlaneError, match="symbolic link.*nothing was written"):
+    with pytest.raises(ControlPlaneError, match=r"symbolic link.*nothing was written"):
         put(xds, EDGE, InFlightCap(3, 4))
 
 
