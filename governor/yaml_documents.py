@@ -33,7 +33,7 @@ _StrictLoader.yaml_implicit_resolvers = {
     first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool"]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
-_StrictLoader.add_implicit_resolver(  # type: ignore[no-untyped-call]
+_StrictLoader.add_implicit_resolver(
     "tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|false|False)$"), list("tTfF")
 )
 
@@ -99,10 +99,12 @@ def parse(text: str, file: str) -> list[YamlDocument]:
     loader = _StrictLoader(text)
     documents = []
     try:
-        while loader.check_node():  # type: ignore[no-untyped-call]
-            node = loader.get_node()  # type: ignore[no-untyped-call]
+        while loader.check_node():
+            node = loader.get_node()
+            if node is None:
+                break
             _reject_repeated_keys(file, node)
-            data = loader.construct_document(node)  # type: ignore[no-untyped-call]
+            data = loader.construct_document(node)
             if data is not None:
                 documents.append(YamlDocument(file, data, node))
     except yaml.MarkedYAMLError as error:
@@ -113,7 +115,7 @@ def parse(text: str, file: str) -> list[YamlDocument]:
         # ValueError: a timestamp such as 2026-13-01. TypeError: a key that is a mapping.
         raise DocumentError(f"{file}: not valid YAML: {error}") from error
     finally:
-        loader.dispose()  # type: ignore[no-untyped-call]
+        loader.dispose()
     return documents
 
 

@@ -161,7 +161,7 @@ class EnvoyAdminSource:
         subjects: dict[str, set[tuple[str, ...]]] = {}
         for sheet in sheets:
             present = ~np.isnan(sheet.values).all(axis=0)
-            for slot in np.flatnonzero(present):
+            for slot in np.flatnonzero(present).tolist():
                 one: Series = sheet.series[slot]
                 subjects.setdefault(one.table, set()).add(one.subject)
         edges = [e for (cluster,) in subjects.get("edge", ()) if (e := edge_of_cluster(cluster)) is not None]

@@ -14,6 +14,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from governor.errors import LedgerError
 from governor.ports import Entry
@@ -21,6 +22,7 @@ from governor.ports import Entry
 WAIT_S = 2.0
 VERSION = 1
 COLUMNS = "id, at, cycle, kind, target, knob, code, summary, body"
+_INSERT = f"INSERT INTO entry ({COLUMNS}, hash) VALUES ({'?,' * 9}?)"  # noqa: S608 - constants only
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS entry (
   number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL, at REAL NOT NULL, cycle INTEGER NOT NULL,
@@ -62,7 +64,7 @@ class SqliteLedger:
                 for entry in entries:
                     line = _line(entry)
                     last = _chained(last, line)
-                    self._db.execute(f"INSERT INTO entry ({COLUMNS}, hash) VALUES ({'?,' * 9}?)", (*line, last))  # noqa: S608 - constants only
+                    self._db.execute(_INSERT, (*line, last))
                 self._db.execute("COMMIT")
             except BaseException:
                 if self._db.in_transaction:
@@ -81,9 +83,8 @@ class SqliteLedger:
 
     def open_intents(self) -> Sequence[Entry]:
         """Intents with neither receipt nor verdict, oldest first."""
-        return self._read(
-            "kind = 'intent' AND id NOT IN (SELECT id FROM entry WHERE kind IN ('receipt', 'verdict')) ORDER BY number"
-        )
+        closed = "SELECT id FROM entry WHERE kind IN ('receipt', 'verdict')"
+        return self._read(f"kind = 'intent' AND id NOT IN ({closed}) ORDER BY number")
 
     def verify(self) -> int:
         """Number of lines whose chain holds; LedgerError names the first that was changed."""
@@ -125,7 +126,7 @@ class SqliteLedger:
     def _read(self, where: str, *values: object) -> Sequence[Entry]:
         with self._lock, self._errors():
             rows = self._db.execute(f"SELECT {COLUMNS} FROM entry WHERE {where}", values).fetchall()  # noqa: S608
-            return [Entry(*row[:8], json.loads(row[8])) for row in rows]
+            return [_entry(row) for row in rows]
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
@@ -157,3 +158,8 @@ def _line(entry: Entry) -> tuple[object, ...]:
 
 def _chained(last: str, line: tuple[object, ...]) -> str:
     return hashlib.sha256((last + json.dumps(line)).encode()).hexdigest()
+
+
+def _entry(row: tuple[Any, ...]) -> Entry:
+    name, at, cycle, kind, target, knob, code, summary, body = row
+    return Entry(name, at, cycle, kind, target, knob, code, summary, json.loads(body))

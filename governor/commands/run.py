@@ -10,7 +10,7 @@ from pathlib import Path
 import structlog
 
 from governor.commands.output import NOTHING, settings_for
-from governor.cycle import CycleOptions, Ports
+from governor.cycle import CycleOptions, Ports, recover
 from governor.runtime.governing import Governing
 from governor.runtime.metrics import GovernorMetrics
 from governor.runtime.options import options_of
@@ -34,9 +34,11 @@ def run_forever(config: Path | None, cycles: int | None = None) -> int:
     plane = plane_of(settings)
     ledger = ledger_of(settings)
     with closing(source_of(settings)) as source:
-        governing = Governing(
-            Ports(source, plane, ledger, SystemClock()), lambda: _now(options, settings), metrics, status
-        )
+        ports = Ports(source, plane, ledger, SystemClock())
+        governing = Governing(ports, lambda: _now(options, settings), metrics, status)
+        if settings.mode is RunMode.ENFORCE:
+            for note in recover(ports):
+                log.warning("recovered", note=note)
         with serving(application(status, metrics), settings.health) as address:
             log.info("governing", mode=settings.mode.value, period_s=settings.period_s, page=address)
             if settings.mode is RunMode.RECOMMEND:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import structlog
 
-from governor.cycle import CycleOptions, CycleResult, GovernorState, Ports, cycle
+from governor.cycle import BlindCycle, CycleOptions, CycleResult, GovernorState, Ports, cycle
 from governor.errors import GovernorError
 from governor.explain.report import Advice
 from governor.runtime.metrics import GovernorMetrics
@@ -46,6 +46,10 @@ class Governing:
         with structlog.contextvars.bound_contextvars(cycle=number):
             try:
                 result = cycle(self._state, self._ports, self._options())
+            except BlindCycle as error:
+                self._state = error.state
+                self._failed(error)
+                return None
             except GovernorError as error:
                 self._failed(error)
                 return None

@@ -39,7 +39,7 @@ class SyntheticSource:
     def __init__(self, frames: list[MeshFrame]) -> None:
         self._frames = iter(frames)
 
-    def observe(self, window_s: float) -> MeshFrame:  # noqa: ARG002 - the window is fixed
+    def observe(self, window_s: float) -> MeshFrame:
         """The next frame."""
         return next(self._frames)
 
