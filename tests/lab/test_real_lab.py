@@ -177,6 +177,9 @@ def test_faults_come_and_go_on_time(tmp_path: Path, address: str, small: Scenari
 
 def test_a_busy_port_is_an_error_and_nothing_is_left(tmp_path: Path, address: str, small: Scenario) -> None:
     with socket.socket() as other:
+        other.setsockopt(
+            socket.SOL_SOCKET, socket.SO_REUSEADDR, 1
+        )  # closed connections of an earlier test linger
         other.bind((address, 19010))
         other.listen()
         with pytest.raises(LabError, match=rf"{address}:19010 is busy, held by .*{os.getpid()}"):

@@ -1,0 +1,82 @@
+"""A lab with the governor at work: the load runs in a thread while cycles run beside it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+
+from governor.adapters.envoy_admin import EnvoyAdminSource, WallClock
+from governor.adapters.envoy_files import EnvoyFilesControlPlane
+from governor.adapters.memory import MemoryLedger
+from governor.cycle import BlindCycle, CycleOptions, CycleResult, GovernorState, Ports, cycle
+from governor.errors import LabError
+from governor.lab.mesh import MeshLab, Progress
+from governor.lab.results import LoadResult
+from governor.ports import Ledger
+
+
+@dataclass
+class GovernedRun:
+    """What clients saw, and what the governor did meanwhile."""
+
+    load: LoadResult
+    cycles: list[CycleResult] = field(default_factory=list)
+    blind: list[str] = field(default_factory=list)
+    """Why cycles had no frame."""
+
+
+def run_governed(
+    lab: MeshLab,
+    options: CycleOptions,
+    ledger: Ledger | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> GovernedRun:
+    """Drive the load of a started `lab` and govern it from the scenario's `govern_from_s` until the load ends.
+
+    Raises LabError if a part of the lab dies; only labs with one Envoy can be governed.
+    """
+    if len(lab.admin_urls) != 1:
+        raise LabError("a lab with an Envoy per service has no single directory to govern")
+    found: list[LoadResult] = []
+    failed: list[BaseException] = []
+
+    def drive() -> None:
+        try:
+            found.append(lab.run(on_progress))
+        except BaseException as error:  # noqa: BLE001 - handed to the caller's thread below
+            failed.append(error)
+
+    load = threading.Thread(target=drive, name="load")
+    with closing(EnvoyAdminSource([lab.admin_url], [lab.metrics_url])) as source:
+        plane = EnvoyFilesControlPlane(next(iter(lab.directories.values())), lab.admin_url)
+        ports = Ports(source, plane, ledger or MemoryLedger(), WallClock())
+        begun = time.monotonic()
+        load.start()
+        cycles, blind = _govern(ports, options, load, begun + float(lab.scenario.govern_from_s))
+    if failed:
+        raise failed[0]
+    return GovernedRun(found[0], cycles, blind)
+
+
+def _govern(
+    ports: Ports, options: CycleOptions, load: threading.Thread, first: float
+) -> tuple[list[CycleResult], list[str]]:
+    state, cycles, blind = GovernorState(), list[CycleResult](), list[str]()
+    due = first + options.period_s
+    while True:
+        load.join(max(0.0, due - time.monotonic()))
+        if not load.is_alive():
+            return cycles, blind
+        try:
+            result = cycle(state, ports, options)
+        except BlindCycle as error:
+            state = error.state
+            blind.append(str(error))
+        else:
+            state = result.state
+            # The arrays of past frames are not needed by anyone, and a long run has many.
+            cycles.append(replace(result, proposals=()))
+        due += options.period_s

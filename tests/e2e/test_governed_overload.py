@@ -1,0 +1,68 @@
+"""The whole cycle against real Envoy: an overload that takes everything down ungoverned is survived governed."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from governor.adapters.ledger import SqliteLedger
+from governor.cycle import CycleOptions
+from governor.errors import LabError
+from governor.knobs import Knob
+from governor.lab.document_files import parse_scenario
+from governor.lab.envoy_process import envoy_binary
+from governor.lab.governed import run_governed
+from governor.lab.mesh import MeshLab
+from governor.policy import load_policies
+
+SCENARIO = """
+name: short_overload
+description: one service at twice its capacity, two classes
+duration_s: 20
+seed: 7
+topology:
+  services:
+    - {name: web, replicas: 2, workers: 4, service_time_s: 0.04}
+apis:
+  - {name: shop, priority: high, calls: {service: web}}
+  - {name: shop, priority: low, calls: {service: web}}
+load:
+  classes:
+    shop.high: {schedule: [[20, 60]]}
+    shop.low: {schedule: [[5, 60], [15, 340]]}
+slo: {latency_s: 0.5, timeout_s: 1.0}
+"""
+PRESET = Path(__file__).parents[2] / "policies" / "balanced.yaml"
+
+
+@pytest.fixture(autouse=True)
+def _real_envoy() -> None:
+    try:
+        envoy_binary()
+    except LabError as error:
+        if os.environ.get("CI") == "true":
+            pytest.fail(f"CI must have Envoy: {error}")
+        pytest.skip(str(error))
+
+
+@pytest.mark.envoy
+@pytest.mark.timeout(120)
+def test_users_get_through_an_overload_only_when_governed(tmp_path: Path) -> None:
+    scenario = parse_scenario(SCENARIO, Path("short_overload.yaml"))
+    address = f"127.0.79.{os.getpid() % 250 + 1}"
+    with MeshLab(scenario, tmp_path / "ungoverned", address) as lab:
+        ungoverned = lab.run()
+    options = CycleOptions(load_policies([PRESET]), enforce=True, period_s=2.0, window_s=3.0)
+    ledger = SqliteLedger(tmp_path / "ledger.db")
+    with MeshLab(scenario, tmp_path / "governed", address) as lab:
+        governed = run_governed(lab, options, ledger)
+    assert ungoverned.goodput(12, 19) < 40
+    assert governed.load.goodput(12, 19) > 120
+    assert governed.load.goodput(12, 19, "shop.high") > 50
+    written = {receipt.knob for result in governed.cycles for receipt in result.receipts}
+    assert Knob.IN_FLIGHT_CAP in written
+    assert not ledger.open_intents()
+    assert ledger.verify() > len(governed.cycles)
+    ledger.close()
