@@ -1,8 +1,8 @@
-"""The ledger on disk: SQLite, append-only, each line chained to the one before it by its hash.
+"""The ledger as one SQLite file that can only grow.
 
-Triggers refuse updates and deletes, and a changed line breaks the chain, so that what the ledger says is what
-happened. Each append is one durable transaction (WAL, synchronous FULL).
-Source: SQLite, Write-Ahead Logging and PRAGMA synchronous.
+Triggers refuse update and delete, and each row carries sha256(hash of the row before + own content). That shows
+damage and careless edits; whoever can rewrite the whole file can also compute a new chain. Each append is one
+transaction, synced before it returns (WAL, synchronous=FULL). A second process may read and append meanwhile.
 """
 
 from __future__ import annotations
@@ -11,34 +11,65 @@ import hashlib
 import json
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from governor.errors import LedgerError
 from governor.ports import Entry
 
-WAIT_S = 2.0
+BUSY_S = 2.0
+CHECKED_AT_OPEN = 1000
+"""Newest rows whose chain is verified at each start; `verify` looks at all."""
+APPLICATION_ID = 0x474F5652
+"""`GOVR`: written into the header of the file, so that no other database is taken for a ledger."""
 VERSION = 1
-COLUMNS = "id, at, cycle, kind, target, knob, code, summary, body"
-_INSERT = f"INSERT INTO entry ({COLUMNS}, hash) VALUES ({'?,' * 9}?)"  # noqa: S608 - constants only
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS entry (
-  number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL, at REAL NOT NULL, cycle INTEGER NOT NULL,
-  kind TEXT NOT NULL, target TEXT NOT NULL, knob TEXT NOT NULL, code TEXT NOT NULL, summary TEXT NOT NULL,
-  body TEXT NOT NULL, hash TEXT NOT NULL);
-CREATE INDEX IF NOT EXISTS entry_id ON entry (id);
-CREATE INDEX IF NOT EXISTS entry_at ON entry (at);
-CREATE TRIGGER IF NOT EXISTS entry_kept BEFORE DELETE ON entry
-  BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END;
-CREATE TRIGGER IF NOT EXISTS entry_unchanged BEFORE UPDATE ON entry
-  BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END;
-"""
+_START = bytes(32)
+_COLUMNS = "id, at, cycle, kind, target, knob, code, summary, body"
+_SCHEMA = (
+    """CREATE TABLE entries (
+        seq INTEGER PRIMARY KEY AUTOINCREMENT,
+        id TEXT NOT NULL, at REAL NOT NULL, cycle INTEGER NOT NULL, kind TEXT NOT NULL,
+        target TEXT NOT NULL, knob TEXT NOT NULL, code TEXT NOT NULL, summary TEXT NOT NULL,
+        body TEXT NOT NULL, hash BLOB NOT NULL)""",
+    "CREATE INDEX entries_id ON entries (id, kind)",
+    "CREATE INDEX entries_kind ON entries (kind)",
+    "CREATE INDEX entries_at ON entries (at)",
+    """CREATE TRIGGER entries_no_update BEFORE UPDATE ON entries
+        BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END""",
+    """CREATE TRIGGER entries_no_delete BEFORE DELETE ON entries
+        BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END""",
+    # INSERT OR REPLACE deletes without asking the delete trigger.
+    """CREATE TRIGGER entries_no_replace BEFORE INSERT ON entries
+        WHEN EXISTS (SELECT 1 FROM entries WHERE seq = NEW.seq)
+        BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END""",
+    f"PRAGMA application_id = {APPLICATION_ID}",
+    f"PRAGMA user_version = {VERSION}",
+)
+_OPEN_INTENTS = f"""SELECT {_COLUMNS} FROM entries AS intent WHERE kind = 'intent' AND NOT EXISTS
+    (SELECT 1 FROM entries WHERE id = intent.id AND kind IN ('receipt', 'verdict')) ORDER BY seq DESC"""  # noqa: S608
+_ADVICE = {
+    sqlite3.SQLITE_BUSY: "is locked by another process; end that process (fuser shows it) or set ledger.path",
+    sqlite3.SQLITE_LOCKED: "is locked by another connection; try again or set another ledger.path",
+    sqlite3.SQLITE_FULL: "cannot grow, the disk is full; free space on its volume; this append was not kept",
+    sqlite3.SQLITE_NOTADB: "is no SQLite file; it was left as it is: move it away or set another ledger.path",
+    sqlite3.SQLITE_CORRUPT: "is damaged; it was left as it is: copy it, then move it away or restore a backup",
+    sqlite3.SQLITE_READONLY: "cannot be written; give this user write permission on the file and its directory",
+    sqlite3.SQLITE_CANTOPEN: "cannot be opened; check that it is a file, and the permissions of its directory",
+    sqlite3.SQLITE_IOERR: "cannot be read or written, the disk reports an error; check its volume",
+}
+_Row = tuple[Any, ...]
 
 
 class SqliteLedger:
-    """Ledger in the file `path`, usable from several threads; LedgerError where it cannot be opened."""
+    """Ledger in the SQLite file at `path`; the file and its directory are made when they are not there.
+
+    Safe across threads. Every method raises LedgerError that names the file, what is wrong with it and what to
+    do. The file is never deleted, moved or repaired.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -46,120 +77,181 @@ class SqliteLedger:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise LedgerError(f"{path.parent}: cannot be made ({error.strerror}); set ledger.path") from error
-        with self._errors():
-            self._db = sqlite3.connect(path, timeout=WAIT_S, isolation_level=None, check_same_thread=False)
-            try:
-                self._open()
-            except BaseException:
-                self._db.close()
-                raise
+            raise LedgerError(
+                f"{path}: its directory cannot be made ({error}); make it or set another ledger.path"
+            ) from error
+        with self._explained():
+            self._connection = sqlite3.connect(
+                path, timeout=BUSY_S, check_same_thread=False, isolation_level=None
+            )
+        try:
+            with self._explained():
+                self._prepare()
+                self._inode = path.stat().st_ino
+            self._check(CHECKED_AT_OPEN)
+        except BaseException:
+            self._connection.close()
+            raise
 
     def append(self, entries: Sequence[Entry]) -> None:
-        """Write all of `entries` in one durable transaction, or none and raise LedgerError."""
-        with self._lock, self._errors():
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                last = self._last_hash()
-                for entry in entries:
-                    line = _line(entry)
-                    last = _chained(last, line)
-                    self._db.execute(_INSERT, (*line, last))
-                self._db.execute("COMMIT")
-            except BaseException:
-                if self._db.in_transaction:
-                    self._db.execute("ROLLBACK")
-                raise
+        """Write all of `entries` durably in one transaction, or none and raise LedgerError."""
+        try:
+            rows = [to_row(e) for e in entries]
+        except (TypeError, ValueError) as error:
+            raise LedgerError(f"{self.path}: an entry cannot be recorded as JSON: {error}") from error
+        with self._lock:
+            self._still_there()
+            with self._explained(), self._transaction():
+                seq, head = self._head()
+                for row in rows:
+                    seq += 1
+                    head = _link(head, seq, row)
+                    self._connection.execute(
+                        f"INSERT INTO entries (seq, {_COLUMNS}, hash) VALUES (?,?,?,?,?,?,?,?,?,?,?)",  # noqa: S608
+                        (seq, *row, head),
+                    )
 
     def entries(self, *, since: float = 0.0, kind: str | None = None, limit: int = 1000) -> Sequence[Entry]:
-        """Newest first."""
-        return self._read(
-            "at >= ? AND (? IS NULL OR kind = ?) ORDER BY number DESC LIMIT ?", since, kind, kind, limit
-        )
+        """Newest first, by the order in which they were appended; `since` in seconds since the epoch."""
+        kinds, about = ("", ()) if kind is None else ("AND kind = ?", (kind,))
+        query = f"SELECT {_COLUMNS} FROM entries WHERE at >= ? {kinds} ORDER BY seq DESC LIMIT ?"  # noqa: S608
+        return self._read(query, (since, *about, max(0, limit)))
 
     def find(self, entry_id: str) -> Sequence[Entry]:
-        """All entries of one decision, oldest first."""
-        return self._read("id = ? ORDER BY number", entry_id)
+        """All entries of one decision, oldest first; empty if there is none."""
+        return self._read(f"SELECT {_COLUMNS} FROM entries WHERE id = ? ORDER BY seq", (entry_id,))  # noqa: S608
 
     def open_intents(self) -> Sequence[Entry]:
-        """Intents with neither receipt nor verdict, oldest first."""
-        closed = "SELECT id FROM entry WHERE kind IN ('receipt', 'verdict')"
-        return self._read(f"kind = 'intent' AND id NOT IN ({closed}) ORDER BY number")
+        """Intents with neither receipt nor verdict, newest first.
+
+        Undone in this order, a target with several of them ends at the value from before the oldest.
+        """
+        return self._read(_OPEN_INTENTS, ())
 
     def verify(self) -> int:
-        """Number of lines whose chain holds; LedgerError names the first that was changed."""
-        last, count = "", 0
-        with self._lock, self._errors():
-            rows = self._db.execute(f"SELECT {COLUMNS}, hash, number FROM entry ORDER BY number")  # noqa: S608
-            for *line, found, number in rows:
-                last = _chained(last, tuple(line))
-                if last != found:
-                    raise LedgerError(
-                        f"{self.path}: line {number} was changed after it was written; keep the file as "
-                        "evidence and set ledger.path to a new one"
-                    )
-                count += 1
-        return count
+        """Check the whole file and chain; number of entries, or LedgerError that names the first bad one."""
+        with self._lock:
+            with self._explained():
+                found = [str(row[0]) for row in self._connection.execute("PRAGMA integrity_check(3)")]
+            if found != ["ok"]:
+                raise LedgerError(f"{self.path}: {_ADVICE[sqlite3.SQLITE_CORRUPT]} ({'; '.join(found)})")
+            return self._check(None)
 
     def close(self) -> None:
-        """Close the file."""
+        """Give the file back. Later calls raise LedgerError."""
         with self._lock:
-            self._db.close()
+            self._connection.close()
 
-    def _open(self) -> None:
-        self._db.execute("PRAGMA journal_mode = WAL")
-        self._db.execute("PRAGMA synchronous = FULL")
-        (version,) = self._db.execute("PRAGMA user_version").fetchone()
-        if version not in (0, VERSION):
-            raise LedgerError(f"{self.path}: made by a newer governor (version {version}); set ledger.path")
-        (state,) = self._db.execute("PRAGMA quick_check(1)").fetchone()
-        if state != "ok":
-            raise sqlite3.DatabaseError(state)
-        if version == 0:
-            self._db.executescript(_SCHEMA)
-            self._db.execute(f"PRAGMA user_version = {VERSION}")
+    def _prepare(self) -> None:
+        run = self._connection.execute
+        owner = run("PRAGMA application_id").fetchone()[0]
+        if owner != APPLICATION_ID and run("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+            raise LedgerError(
+                f"{self.path}: is a database of another program; it was left as it is: set another ledger.path"
+            )
+        version = run("PRAGMA user_version").fetchone()[0]
+        if version > VERSION:
+            raise LedgerError(
+                f"{self.path}: was written by a newer governor (ledger version {version}, this one knows "
+                f"{VERSION}); use that governor or set another ledger.path"
+            )
+        run("PRAGMA journal_mode = WAL")
+        run("PRAGMA synchronous = FULL")
+        if owner != APPLICATION_ID:
+            with self._transaction():
+                # Another process may have made it since we looked.
+                if not run("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+                    for statement in _SCHEMA:
+                        run(statement)
 
-    def _last_hash(self) -> str:
-        row = self._db.execute("SELECT hash FROM entry ORDER BY number DESC LIMIT 1").fetchone()
-        return str(row[0]) if row else ""
+    def _head(self) -> tuple[int, bytes]:
+        row = self._connection.execute("SELECT seq, hash FROM entries ORDER BY seq DESC LIMIT 1").fetchone()
+        return (row[0], row[1]) if row else (0, _START)
 
-    def _read(self, where: str, *values: object) -> Sequence[Entry]:
-        with self._lock, self._errors():
-            rows = self._db.execute(f"SELECT {COLUMNS} FROM entry WHERE {where}", values).fetchall()  # noqa: S608
-            return [_entry(row) for row in rows]
+    def _check(self, newest: int | None) -> int:
+        # One transaction, so that an append by another process does not look like a difference.
+        with self._explained(), self._transaction("DEFERRED"):
+            last, _ = self._head()
+            given = self._connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'entries'").fetchone()
+            if given is not None and given[0] != last:
+                raise self._broken(last + 1, "is missing: the newest entries were removed")
+            first = 1 if newest is None else max(1, last - newest + 1)
+            before = self._connection.execute("SELECT hash FROM entries WHERE seq = ?", (first - 1,)).fetchone()
+            head = before[0] if before else _START
+            rows = self._connection.execute(
+                f"SELECT seq, {_COLUMNS}, hash FROM entries WHERE seq >= ? ORDER BY seq",  # noqa: S608
+                (first,),
+            )
+            for expected, (seq, *row, stored) in enumerate(rows, first):
+                if seq != expected:
+                    raise self._broken(expected, "is missing")
+                head = _link(head, seq, tuple(row))
+                if head != stored:
+                    raise self._broken(seq, "does not match its hash")
+        return int(last)
+
+    def _broken(self, seq: int, what: str) -> LedgerError:
+        return LedgerError(
+            f"{self.path}: entry {seq} {what}: the ledger was changed after it was written, or the disk damaged "
+            f"it; keep the file for whoever looks into it, and set another ledger.path"
+        )
+
+    def _read(self, query: str, values: Iterable[Any]) -> list[Entry]:
+        with self._lock, self._explained():
+            return [_to_entry(row) for row in self._connection.execute(query, tuple(values))]
+
+    def _still_there(self) -> None:
+        # SQLite goes on writing into a file that was moved or deleted, and nobody would ever read it.
+        try:
+            same = self.path.stat().st_ino == self._inode
+        except OSError:
+            same = False
+        if not same:
+            raise LedgerError(f"{self.path}: was moved, replaced or deleted while in use; restart the governor")
 
     @contextmanager
-    def _errors(self) -> Iterator[None]:
-        """What SQLite says, as what a person must do."""
+    def _transaction(self, mode: str = "IMMEDIATE") -> Iterator[None]:
+        self._connection.execute(f"BEGIN {mode}")
         try:
             yield
-        except sqlite3.DatabaseError as error:
-            raise LedgerError(f"{self.path}: {_advice(error)}") from error
+            self._connection.execute("COMMIT")
+        except BaseException:
+            # On a full disk SQLite may have rolled back by itself.
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            raise
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except (sqlite3.Error, OSError, ValueError, OverflowError) as error:
+            code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+            advice = _ADVICE.get(code, "cannot be used")
+            raise LedgerError(f"{self.path}: {advice} ({error})") from error
 
 
-def _advice(error: sqlite3.DatabaseError) -> str:
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-        return "locked by another process: is a second governor running on this ledger?"
-    if code == sqlite3.SQLITE_FULL:
-        return "the disk is full: free space; nothing is written to the mesh until then"
-    if code in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT) or not code:
-        return f"not a ledger, or damaged ({error}): move it away, or set ledger.path to a new file"
-    if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM):
-        return f"cannot be written ({error}): check owner and mode of the file and its directory"
-    return str(error)
+def to_row(entry: Entry) -> _Row:
+    """The columns of one entry; TypeError or ValueError if it holds what JSON cannot (NaN included)."""
+    body = json.dumps(dict(entry.body), sort_keys=True, allow_nan=False, default=_plain)
+    at = float(entry.at)
+    if not np.isfinite(at):
+        raise ValueError(f"entry {entry.id} has no finite time")
+    texts = (entry.kind, entry.target, entry.knob, entry.code, entry.summary)
+    return (entry.id, at, int(entry.cycle), *texts, body)
 
 
-def _line(entry: Entry) -> tuple[object, ...]:
-    body = json.dumps(dict(entry.body), sort_keys=True, allow_nan=False)
-    head = (entry.id, float(entry.at), entry.cycle, entry.kind)
-    return (*head, entry.target, entry.knob, entry.code, entry.summary, body)
+def _plain(value: object) -> Any:
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"{value!r} is a {type(value).__name__}")
 
 
-def _chained(last: str, line: tuple[object, ...]) -> str:
-    return hashlib.sha256((last + json.dumps(line)).encode()).hexdigest()
+def _to_entry(row: _Row) -> Entry:
+    *columns, body = row
+    return Entry(*columns, json.loads(body))
 
 
-def _entry(row: tuple[Any, ...]) -> Entry:
-    name, at, cycle, kind, target, knob, code, summary, body = row
-    return Entry(name, at, cycle, kind, target, knob, code, summary, json.loads(body))
+def _link(before: bytes, seq: int, row: _Row) -> bytes:
+    content = json.dumps([seq, *row], separators=(",", ":"))
+    return hashlib.sha256(before + content.encode()).digest()

@@ -1,121 +1,217 @@
-"""Stand-ins that keep everything in memory: for a look that leaves nothing behind, for tests and benchmarks."""
+"""A ledger and a control plane that live in memory.
+
+The ledger serves `recommend`, which must leave nothing behind. The control plane is a stand-in for tests and
+benchmarks: it takes every write at once and confirms nothing, because there is no data plane behind it.
+"""
 
 from __future__ import annotations
 
+import json
 import threading
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
-from governor.domain import MeshIndex
+from governor.adapters.ledger import to_row
+from governor.domain import FloatArray, MeshIndex
+from governor.errors import LedgerError, WriteRejected
 from governor.knobs import (
+    VALUE_TYPES,
     BackendWeights,
-    ConnectionLimits,
-    InFlightCap,
     Knob,
     KnobState,
     KnobValue,
-    OutlierDetection,
     Proposal,
-    RateLimit,
     Receipt,
-    RetryPolicy,
     Target,
-    Timeout,
+    TargetKind,
+    value_from_json,
 )
 from governor.ports import Entry
 
+COLUMNS: Mapping[Knob, Mapping[str, str]] = {
+    Knob.RATE_LIMIT: {"requests_per_second": "limit"},
+    Knob.IN_FLIGHT_CAP: {"default": "cap_default", "high": "cap_high"},
+    Knob.RETRIES: {"attempts": "attempts", "budget": "retry_budget"},
+    Knob.TIMEOUT: {"request_s": "timeout", "per_try_s": "per_try_timeout"},
+    Knob.OUTLIER_DETECTION: {"max_ejection": "max_ejection", "consecutive_5xx": "consecutive_5xx"},
+    Knob.CONNECTION_LIMITS: {"max_connections": "max_connections", "max_pending_requests": "max_pending"},
+}
+"""Field of a value -> array of `KnobState`; weights are per backend and stand apart."""
+_WHOLE = {"default", "high", "attempts", "consecutive_5xx", "max_connections", "max_pending_requests"}
+
 
 class MemoryLedger:
-    """A ledger that forgets when the process ends."""
+    """Ledger of this process only, safe across threads. Refuses the entries that the ledger on disk refuses."""
 
     def __init__(self) -> None:
-        self._entries: list[Entry] = []
         self._lock = threading.Lock()
+        self._entries: list[Entry] = []
 
     def append(self, entries: Sequence[Entry]) -> None:
-        """Keep `entries`."""
+        """Keep all of `entries`, or none and raise LedgerError if one holds what JSON cannot."""
+        try:
+            # Through JSON, so that a later change of a caller's mapping cannot reach what is recorded.
+            kept = [replace(e, body=json.loads(to_row(e)[-1])) for e in entries]
+        except (TypeError, ValueError) as error:
+            raise LedgerError(f"an entry cannot be recorded as JSON: {error}") from error
         with self._lock:
-            self._entries.extend(entries)
+            self._entries.extend(kept)
 
     def entries(self, *, since: float = 0.0, kind: str | None = None, limit: int = 1000) -> Sequence[Entry]:
-        """Newest first."""
-        with self._lock:
-            found = [e for e in reversed(self._entries) if e.at >= since and kind in (None, e.kind)]
-        return found[:limit]
+        """Newest first, by the order in which they were appended; `since` in seconds since the epoch."""
+        found = [e for e in reversed(self._all()) if e.at >= since and kind in (None, e.kind)]
+        return found[: max(0, limit)]
 
     def find(self, entry_id: str) -> Sequence[Entry]:
-        """All entries of one decision, oldest first."""
-        with self._lock:
-            return [e for e in self._entries if e.id == entry_id]
+        """All entries of one decision, oldest first; empty if there is none."""
+        return [e for e in self._all() if e.id == entry_id]
 
     def open_intents(self) -> Sequence[Entry]:
-        """Intents with neither receipt nor verdict."""
+        """Intents with neither receipt nor verdict, newest first."""
+        entries = self._all()
+        closed = {e.id for e in entries if e.kind in ("receipt", "verdict")}
+        return [e for e in reversed(entries) if e.kind == "intent" and e.id not in closed]
+
+    def _all(self) -> list[Entry]:
         with self._lock:
-            closed = {e.id for e in self._entries if e.kind in ("receipt", "verdict")}
-            return [e for e in self._entries if e.kind == "intent" and e.id not in closed]
+            return list(self._entries)
+
+
+@dataclass(frozen=True)
+class Write:
+    """One write that the stand-in took."""
+
+    target: Target
+    knob: Knob
+    value: KnobValue
 
 
 class MemoryControlPlane:
-    """Stand-in for a control plane: takes every write, and remembers it."""
+    """Stand-in for a mesh: starts from `state` over `index` and keeps what is written; safe across threads.
 
-    def __init__(self) -> None:
-        self.written: dict[tuple[Target, Knob], KnobValue] = {}
-        self.receipts: list[Receipt] = []
+    With an index, a target that it does not name is refused; without one every target exists and nothing is
+    set. Knobs in `refuses` cannot be expressed. `writes` are all that were taken, oldest first.
+    """
+
+    def __init__(
+        self, index: MeshIndex | None = None, state: KnobState | None = None, refuses: Sequence[Knob] = ()
+    ) -> None:
+        if state is not None and index is None:
+            raise ValueError("a KnobState is arrays over an index: give the index too")
+        self._index = index
+        self._state = state if state is not None or index is None else KnobState.unset(index)
+        self._refuses = frozenset(refuses)
+        self._values: dict[tuple[Target, Knob], KnobValue] = {}
+        self._writes: list[Write] = []
+        self._lock = threading.Lock()
+
+    @property
+    def writes(self) -> tuple[Write, ...]:
+        """All writes that were taken, oldest first."""
+        with self._lock:
+            return tuple(self._writes)
 
     def read(self, index: MeshIndex) -> KnobState:
-        """What was written, over `index`; nothing else is set."""
-        state = KnobState.unset(index)
-        places = {f"edge/{n}": i for i, n in enumerate(index.edges)} | {
-            f"api/{n}": i for i, n in enumerate(index.apis)
+        """Settings in force, over `index`; NaN for names that are unknown here. The arrays are the caller's."""
+        arrays = self._started_with(index)
+        with self._lock:
+            values = dict(self._values)
+        places = {
+            TargetKind.EDGE: {name: i for i, name in enumerate(index.edges)},
+            TargetKind.API: {name: i for i, name in enumerate(index.apis)},
         }
-        for (target, _), value in self.written.items():
-            if (at := places.get(str(target))) is not None:
-                _set(state, index, at, value)
-        return state
+        for (target, knob), value in values.items():
+            at = places[target.kind].get(target.name)
+            if at is not None:
+                _set(arrays, index, at, knob, value)
+        return KnobState(**arrays)
 
-    def refusal(self, proposal: Proposal) -> str | None:  # noqa: ARG002 - the port's signature
-        """Everything can be said here."""
-        return None
+    def refusal(self, proposal: Proposal) -> str | None:
+        """Why this proposal cannot be expressed here, or None if it can; never writes."""
+        return self._why_not(proposal.target, proposal.knob, proposal.proposed)
 
     def write(self, target: Target, knob: Knob, value: KnobValue) -> Receipt:
-        """Remember `value`."""
-        before = self.written.get((target, knob), _unset(value))
-        self.written[target, knob] = value
-        self.receipts.append(Receipt(target, knob, before, value, str(len(self.receipts) + 1)))
-        return self.receipts[-1]
+        """Set one knob; WriteRejected for a refused knob, an unknown target or a value of another knob."""
+        why_not = self._why_not(target, knob, value)
+        if why_not is not None:
+            raise WriteRejected(f"{knob.value} of {target}: {why_not}")
+        with self._lock:
+            before = self._values.get((target, knob))
+            if before is None:
+                before = self._value_at_start(target, knob)
+            self._values[target, knob] = value
+            self._writes.append(Write(target, knob, value))
+            return Receipt(target, knob, before, value, version=str(len(self._writes)))
+
+    def _why_not(self, target: Target, knob: Knob, value: KnobValue) -> str | None:
+        if knob in self._refuses:
+            return f"this control plane has no {knob.value}"
+        if not isinstance(value, VALUE_TYPES[knob]):
+            return f"a {type(value).__name__} is no value of {knob.value}"
+        on = TargetKind.API if knob is Knob.RATE_LIMIT else TargetKind.EDGE
+        if target.kind is not on:
+            return f"{knob.value} sits on an {on.value}"
+        if self._index is not None and target.name not in _names(self._index, target.kind):
+            return "there is no such target"
+        return None
+
+    def _started_with(self, index: MeshIndex) -> dict[str, FloatArray]:
+        arrays = {f.name: getattr(KnobState.unset(index), f.name) for f in fields(KnobState)}
+        if self._index is None or self._state is None:
+            return arrays
+        for name, into in arrays.items():
+            start: FloatArray = getattr(self._state, name)
+            if self._index.same_names(index):
+                into[:] = start
+                continue
+            known = {subject: i for i, subject in enumerate(_subjects(self._index, name))}
+            for i, subject in enumerate(_subjects(index, name)):
+                if subject in known:
+                    into[i] = start[known[subject]]
+        return arrays
+
+    def _value_at_start(self, target: Target, knob: Knob) -> KnobValue:
+        index, state = self._index, self._state
+        if index is None or state is None:
+            return _unset(knob)
+        at = _names(index, target.kind).index(target.name)
+        if knob is Knob.WEIGHTS:
+            members = [int(b) for b in np.flatnonzero(index.backend_edge == at) if np.isfinite(state.weight[b])]
+            return BackendWeights(tuple((index.backends[b], float(state.weight[b])) for b in members))
+        columns = COLUMNS[knob]
+        return value_from_json(knob, {f: _number(f, getattr(state, name)[at]) for f, name in columns.items()})
 
 
-def _unset(value: KnobValue) -> KnobValue:
+def _unset(knob: Knob) -> KnobValue:
+    if knob is Knob.WEIGHTS:
+        return BackendWeights(())
+    return value_from_json(knob, dict.fromkeys(COLUMNS[knob]))
+
+
+def _number(name: str, value: np.float32) -> float | int | None:
+    if not np.isfinite(value):
+        return None
+    return round(float(value)) if name in _WHOLE else float(value)
+
+
+def _names(index: MeshIndex, kind: TargetKind) -> tuple[str, ...]:
+    return index.apis if kind is TargetKind.API else index.edges
+
+
+def _subjects(index: MeshIndex, name: str) -> Sequence[object]:
+    if name == "weight":
+        return [(index.edges[e], b) for b, e in zip(index.backends, index.backend_edge, strict=True)]
+    return index.apis if name == "limit" else index.edges
+
+
+def _set(arrays: dict[str, FloatArray], index: MeshIndex, at: int, knob: Knob, value: KnobValue) -> None:
     if isinstance(value, BackendWeights):
-        return replace(value, shares=tuple((name, 1.0 / len(value.shares)) for name, _ in value.shares))
-    return type(value)(*(None for _ in value.__dataclass_fields__))
-
-
-def _set(state: KnobState, index: MeshIndex, at: int, value: KnobValue) -> None:
-    def put(column: str, number: float | None) -> None:
-        getattr(state, column)[at] = np.nan if number is None else number
-
-    match value:
-        case RateLimit():
-            put("limit", value.requests_per_second)
-        case InFlightCap():
-            put("cap_default", value.default)
-            put("cap_high", value.high)
-        case RetryPolicy():
-            put("attempts", value.attempts)
-            put("retry_budget", value.budget)
-        case Timeout():
-            put("timeout", value.request_s)
-            put("per_try_timeout", value.per_try_s)
-        case OutlierDetection():
-            put("max_ejection", value.max_ejection)
-            put("consecutive_5xx", value.consecutive_5xx)
-        case ConnectionLimits():
-            put("max_connections", value.max_connections)
-            put("max_pending", value.max_pending_requests)
-        case BackendWeights():
-            shares = dict(value.shares)
-            for row in np.flatnonzero(index.backend_edge == at):
-                state.weight[row] = shares.get(index.backends[row], np.nan)
+        shares = dict(value.shares)
+        for b in np.flatnonzero(index.backend_edge == at):
+            arrays["weight"][b] = shares.get(index.backends[b], np.nan)
+        return
+    for name, column in COLUMNS[knob].items():
+        setting = getattr(value, name)
+        arrays[column][at] = np.nan if setting is None else setting
