@@ -11,7 +11,7 @@ import hashlib
 import json
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,36 +21,31 @@ import numpy as np
 from governor.errors import LedgerError
 from governor.ports import Entry
 
-BUSY_S = 2.0
+WAIT_S = 2.0
 CHECKED_AT_OPEN = 1000
-"""Newest rows whose chain is verified at each start; `verify` looks at all."""
-APPLICATION_ID = 0x474F5652
-"""`GOVR`: written into the header of the file, so that no other database is taken for a ledger."""
+"""Newest entries whose chain is verified at each start; `verify` looks at all."""
 VERSION = 1
-_START = bytes(32)
-_COLUMNS = "id, at, cycle, kind, target, knob, code, summary, body"
+_MAGIC = b"SQLite format 3\0"
+COLUMNS = "id, at, cycle, kind, target, knob, code, summary, body"
+_INSERT = f"INSERT INTO entry (number, {COLUMNS}, hash) VALUES ({'?,' * 10}?)"  # noqa: S608 - constants only
+_CHAIN = f"SELECT number, {COLUMNS}, hash FROM entry WHERE number >= ? ORDER BY number"  # noqa: S608 - the same
 _SCHEMA = (
-    """CREATE TABLE entries (
-        seq INTEGER PRIMARY KEY AUTOINCREMENT,
-        id TEXT NOT NULL, at REAL NOT NULL, cycle INTEGER NOT NULL, kind TEXT NOT NULL,
-        target TEXT NOT NULL, knob TEXT NOT NULL, code TEXT NOT NULL, summary TEXT NOT NULL,
-        body TEXT NOT NULL, hash BLOB NOT NULL)""",
-    "CREATE INDEX entries_id ON entries (id, kind)",
-    "CREATE INDEX entries_kind ON entries (kind)",
-    "CREATE INDEX entries_at ON entries (at)",
-    """CREATE TRIGGER entries_no_update BEFORE UPDATE ON entries
+    """CREATE TABLE entry (
+        number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL, at REAL NOT NULL, cycle INTEGER NOT NULL,
+        kind TEXT NOT NULL, target TEXT NOT NULL, knob TEXT NOT NULL, code TEXT NOT NULL, summary TEXT NOT NULL,
+        body TEXT NOT NULL, hash TEXT NOT NULL)""",
+    "CREATE INDEX entry_id ON entry (id, kind)",
+    "CREATE INDEX entry_kind ON entry (kind)",
+    """CREATE TRIGGER entry_unchanged BEFORE UPDATE ON entry
         BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END""",
-    """CREATE TRIGGER entries_no_delete BEFORE DELETE ON entries
+    """CREATE TRIGGER entry_kept BEFORE DELETE ON entry
         BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END""",
-    # INSERT OR REPLACE deletes without asking the delete trigger.
-    """CREATE TRIGGER entries_no_replace BEFORE INSERT ON entries
-        WHEN EXISTS (SELECT 1 FROM entries WHERE seq = NEW.seq)
+    # INSERT OR REPLACE deletes without asking the trigger above.
+    """CREATE TRIGGER entry_not_replaced BEFORE INSERT ON entry
+        WHEN EXISTS (SELECT 1 FROM entry WHERE number = NEW.number)
         BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END""",
-    f"PRAGMA application_id = {APPLICATION_ID}",
     f"PRAGMA user_version = {VERSION}",
 )
-_OPEN_INTENTS = f"""SELECT {_COLUMNS} FROM entries AS intent WHERE kind = 'intent' AND NOT EXISTS
-    (SELECT 1 FROM entries WHERE id = intent.id AND kind IN ('receipt', 'verdict')) ORDER BY seq DESC"""  # noqa: S608
 _ADVICE = {
     sqlite3.SQLITE_BUSY: "is locked by another process; end that process (fuser shows it) or set ledger.path",
     sqlite3.SQLITE_LOCKED: "is locked by another connection; try again or set another ledger.path",
@@ -80,9 +75,10 @@ class SqliteLedger:
             raise LedgerError(
                 f"{path}: its directory cannot be made ({error}); make it or set another ledger.path"
             ) from error
+        self._refuse_other_files()
         with self._explained():
             self._connection = sqlite3.connect(
-                path, timeout=BUSY_S, check_same_thread=False, isolation_level=None
+                path, timeout=WAIT_S, check_same_thread=False, isolation_level=None
             )
         try:
             with self._explained():
@@ -98,35 +94,31 @@ class SqliteLedger:
         try:
             rows = [to_row(e) for e in entries]
         except (TypeError, ValueError) as error:
-            raise LedgerError(f"{self.path}: an entry cannot be recorded as JSON: {error}") from error
+            raise LedgerError(f"{self.path}: an entry cannot be recorded: {error}") from error
         with self._lock:
             self._still_there()
             with self._explained(), self._transaction():
-                seq, head = self._head()
+                number, last = self._last()
                 for row in rows:
-                    seq += 1
-                    head = _link(head, seq, row)
-                    self._connection.execute(
-                        f"INSERT INTO entries (seq, {_COLUMNS}, hash) VALUES (?,?,?,?,?,?,?,?,?,?,?)",  # noqa: S608
-                        (seq, *row, head),
-                    )
+                    number, last = number + 1, _chained(last, row)
+                    self._connection.execute(_INSERT, (number, *row, last))
 
     def entries(self, *, since: float = 0.0, kind: str | None = None, limit: int = 1000) -> Sequence[Entry]:
         """Newest first, by the order in which they were appended; `since` in seconds since the epoch."""
-        kinds, about = ("", ()) if kind is None else ("AND kind = ?", (kind,))
-        query = f"SELECT {_COLUMNS} FROM entries WHERE at >= ? {kinds} ORDER BY seq DESC LIMIT ?"  # noqa: S608
-        return self._read(query, (since, *about, max(0, limit)))
+        kinds, about = ("", ()) if kind is None else (" AND kind = ?", (kind,))
+        return self._read(f"at >= ?{kinds} ORDER BY number DESC LIMIT ?", since, *about, max(0, limit))
 
     def find(self, entry_id: str) -> Sequence[Entry]:
         """All entries of one decision, oldest first; empty if there is none."""
-        return self._read(f"SELECT {_COLUMNS} FROM entries WHERE id = ? ORDER BY seq", (entry_id,))  # noqa: S608
+        return self._read("id = ? ORDER BY number", entry_id)
 
     def open_intents(self) -> Sequence[Entry]:
         """Intents with neither receipt nor verdict, newest first.
 
         Undone in this order, a target with several of them ends at the value from before the oldest.
         """
-        return self._read(_OPEN_INTENTS, ())
+        closed = "SELECT 1 FROM entry WHERE id = intent.id AND kind IN ('receipt', 'verdict')"
+        return self._read(f"kind = 'intent' AND NOT EXISTS ({closed}) ORDER BY number DESC")
 
     def verify(self) -> int:
         """Check the whole file and chain; number of entries, or LedgerError that names the first bad one."""
@@ -142,14 +134,25 @@ class SqliteLedger:
         with self._lock:
             self._connection.close()
 
+    def _refuse_other_files(self) -> None:
+        # SQLite takes a file of less than a page for an empty database and would write over it.
+        with self._explained():
+            if not self.path.is_file():
+                return
+            with self.path.open("rb") as file:
+                start = file.read(len(_MAGIC))
+        if start and start != _MAGIC:
+            raise LedgerError(f"{self.path}: {_ADVICE[sqlite3.SQLITE_NOTADB]}")
+
     def _prepare(self) -> None:
         run = self._connection.execute
-        owner = run("PRAGMA application_id").fetchone()[0]
-        if owner != APPLICATION_ID and run("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+        tables = self._tables()
+        if tables and "entry" not in tables:
             raise LedgerError(
-                f"{self.path}: is a database of another program; it was left as it is: set another ledger.path"
+                f"{self.path}: is a database of another program (it holds {', '.join(sorted(tables)[:3])}); "
+                "it was left as it is: set another ledger.path"
             )
-        version = run("PRAGMA user_version").fetchone()[0]
+        (version,) = run("PRAGMA user_version").fetchone()
         if version > VERSION:
             raise LedgerError(
                 f"{self.path}: was written by a newer governor (ledger version {version}, this one knows "
@@ -157,48 +160,48 @@ class SqliteLedger:
             )
         run("PRAGMA journal_mode = WAL")
         run("PRAGMA synchronous = FULL")
-        if owner != APPLICATION_ID:
+        if not tables:
             with self._transaction():
                 # Another process may have made it since we looked.
-                if not run("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-                    for statement in _SCHEMA:
-                        run(statement)
+                for statement in _SCHEMA if not self._tables() else ():
+                    run(statement)
 
-    def _head(self) -> tuple[int, bytes]:
-        row = self._connection.execute("SELECT seq, hash FROM entries ORDER BY seq DESC LIMIT 1").fetchone()
-        return (row[0], row[1]) if row else (0, _START)
+    def _tables(self) -> set[str]:
+        return {str(name) for (name,) in self._connection.execute("SELECT name FROM sqlite_master")}
+
+    def _last(self) -> tuple[int, str]:
+        row = self._connection.execute("SELECT number, hash FROM entry ORDER BY number DESC LIMIT 1").fetchone()
+        return (int(row[0]), str(row[1])) if row else (0, "")
 
     def _check(self, newest: int | None) -> int:
+        run = self._connection.execute
         # One transaction, so that an append by another process does not look like a difference.
         with self._explained(), self._transaction("DEFERRED"):
-            last, _ = self._head()
-            given = self._connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'entries'").fetchone()
-            if given is not None and given[0] != last:
-                raise self._broken(last + 1, "is missing: the newest entries were removed")
-            first = 1 if newest is None else max(1, last - newest + 1)
-            before = self._connection.execute("SELECT hash FROM entries WHERE seq = ?", (first - 1,)).fetchone()
-            head = before[0] if before else _START
-            rows = self._connection.execute(
-                f"SELECT seq, {_COLUMNS}, hash FROM entries WHERE seq >= ? ORDER BY seq",  # noqa: S608
-                (first,),
-            )
-            for expected, (seq, *row, stored) in enumerate(rows, first):
-                if seq != expected:
+            end, _ = self._last()
+            given = run("SELECT seq FROM sqlite_sequence WHERE name = 'entry'").fetchone()
+            if given is not None and given[0] != end:
+                raise self._broken(end + 1, "is missing")
+            first = 1 if newest is None else max(1, end - newest + 1)
+            before = run("SELECT hash FROM entry WHERE number = ?", (first - 1,)).fetchone()
+            last = str(before[0]) if before else ""
+            for expected, (number, *row, stored) in enumerate(run(_CHAIN, (first,)), first):
+                if number != expected:
                     raise self._broken(expected, "is missing")
-                head = _link(head, seq, tuple(row))
-                if head != stored:
-                    raise self._broken(seq, "does not match its hash")
-        return int(last)
+                last = _chained(last, tuple(row))
+                if last != stored:
+                    raise self._broken(number, "does not match its hash")
+        return end
 
-    def _broken(self, seq: int, what: str) -> LedgerError:
+    def _broken(self, number: int, what: str) -> LedgerError:
         return LedgerError(
-            f"{self.path}: entry {seq} {what}: the ledger was changed after it was written, or the disk damaged "
-            f"it; keep the file for whoever looks into it, and set another ledger.path"
+            f"{self.path}: entry {number} {what}: the ledger was changed after it was written, or the disk "
+            "damaged it; keep the file as evidence and set another ledger.path"
         )
 
-    def _read(self, query: str, values: Iterable[Any]) -> list[Entry]:
+    def _read(self, where: str, *values: object) -> list[Entry]:
+        query = f"SELECT {COLUMNS} FROM entry AS intent WHERE {where}"  # noqa: S608 - values are bound
         with self._lock, self._explained():
-            return [_to_entry(row) for row in self._connection.execute(query, tuple(values))]
+            return [_to_entry(row) for row in self._connection.execute(query, values)]
 
     def _still_there(self) -> None:
         # SQLite goes on writing into a file that was moved or deleted, and nobody would ever read it.
@@ -232,12 +235,13 @@ class SqliteLedger:
 
 
 def to_row(entry: Entry) -> _Row:
-    """The columns of one entry; TypeError or ValueError if it holds what JSON cannot (NaN included)."""
+    """The columns of one entry; TypeError or ValueError if it holds what JSON (NaN) or UTF-8 cannot."""
     body = json.dumps(dict(entry.body), sort_keys=True, allow_nan=False, default=_plain)
-    at = float(entry.at)
+    at = float(entry.at) + 0.0  # SQLite keeps no sign of zero, and the hash would see the difference.
     if not np.isfinite(at):
         raise ValueError(f"entry {entry.id} has no finite time")
     texts = (entry.kind, entry.target, entry.knob, entry.code, entry.summary)
+    (entry.id + "".join(texts)).encode()  # Half a surrogate pair cannot be stored.
     return (entry.id, at, int(entry.cycle), *texts, body)
 
 
@@ -248,10 +252,9 @@ def _plain(value: object) -> Any:
 
 
 def _to_entry(row: _Row) -> Entry:
-    *columns, body = row
-    return Entry(*columns, json.loads(body))
+    name, at, cycle, kind, target, knob, code, summary, body = row
+    return Entry(name, at, cycle, kind, target, knob, code, summary, json.loads(body))
 
 
-def _link(before: bytes, seq: int, row: _Row) -> bytes:
-    content = json.dumps([seq, *row], separators=(",", ":"))
-    return hashlib.sha256(before + content.encode()).digest()
+def _chained(last: str, row: _Row) -> str:
+    return hashlib.sha256((last + json.dumps(row)).encode()).hexdigest()

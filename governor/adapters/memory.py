@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 
 import numpy as np
 
@@ -55,7 +55,7 @@ class MemoryLedger:
             # Through JSON, so that a later change of a caller's mapping cannot reach what is recorded.
             kept = [replace(e, body=json.loads(to_row(e)[-1])) for e in entries]
         except (TypeError, ValueError) as error:
-            raise LedgerError(f"an entry cannot be recorded as JSON: {error}") from error
+            raise LedgerError(f"an entry cannot be recorded: {error}") from error
         with self._lock:
             self._entries.extend(kept)
 
@@ -79,20 +79,11 @@ class MemoryLedger:
             return list(self._entries)
 
 
-@dataclass(frozen=True)
-class Write:
-    """One write that the stand-in took."""
-
-    target: Target
-    knob: Knob
-    value: KnobValue
-
-
 class MemoryControlPlane:
     """Stand-in for a mesh: starts from `state` over `index` and keeps what is written; safe across threads.
 
     With an index, a target that it does not name is refused; without one every target exists and nothing is
-    set. Knobs in `refuses` cannot be expressed. `writes` are all that were taken, oldest first.
+    set. Knobs in `refuses` cannot be expressed.
     """
 
     def __init__(
@@ -103,26 +94,30 @@ class MemoryControlPlane:
         self._index = index
         self._state = state if state is not None or index is None else KnobState.unset(index)
         self._refuses = frozenset(refuses)
-        self._values: dict[tuple[Target, Knob], KnobValue] = {}
-        self._writes: list[Write] = []
+        self._written: dict[tuple[Target, Knob], KnobValue] = {}
+        self._receipts: list[Receipt] = []
         self._lock = threading.Lock()
 
     @property
-    def writes(self) -> tuple[Write, ...]:
+    def written(self) -> dict[tuple[Target, Knob], KnobValue]:
+        """The last value written to each knob."""
+        with self._lock:
+            return dict(self._written)
+
+    @property
+    def receipts(self) -> tuple[Receipt, ...]:
         """All writes that were taken, oldest first."""
         with self._lock:
-            return tuple(self._writes)
+            return tuple(self._receipts)
 
     def read(self, index: MeshIndex) -> KnobState:
         """Settings in force, over `index`; NaN for names that are unknown here. The arrays are the caller's."""
         arrays = self._started_with(index)
-        with self._lock:
-            values = dict(self._values)
         places = {
             TargetKind.EDGE: {name: i for i, name in enumerate(index.edges)},
             TargetKind.API: {name: i for i, name in enumerate(index.apis)},
         }
-        for (target, knob), value in values.items():
+        for (target, knob), value in self.written.items():
             at = places[target.kind].get(target.name)
             if at is not None:
                 _set(arrays, index, at, knob, value)
@@ -138,12 +133,11 @@ class MemoryControlPlane:
         if why_not is not None:
             raise WriteRejected(f"{knob.value} of {target}: {why_not}")
         with self._lock:
-            before = self._values.get((target, knob))
-            if before is None:
-                before = self._value_at_start(target, knob)
-            self._values[target, knob] = value
-            self._writes.append(Write(target, knob, value))
-            return Receipt(target, knob, before, value, version=str(len(self._writes)))
+            before = self._written.get((target, knob)) or self._at_start(target, knob, value)
+            receipt = Receipt(target, knob, before, value, str(len(self._receipts) + 1))
+            self._written[target, knob] = value
+            self._receipts.append(receipt)
+        return receipt
 
     def _why_not(self, target: Target, knob: Knob, value: KnobValue) -> str | None:
         if knob in self._refuses:
@@ -172,22 +166,24 @@ class MemoryControlPlane:
                     into[i] = start[known[subject]]
         return arrays
 
-    def _value_at_start(self, target: Target, knob: Knob) -> KnobValue:
+    def _at_start(self, target: Target, knob: Knob, value: KnobValue) -> KnobValue:
         index, state = self._index, self._state
+        if isinstance(value, BackendWeights):
+            return self._weights_at_start(target, value)
         if index is None or state is None:
-            return _unset(knob)
+            return value_from_json(knob, dict.fromkeys(COLUMNS[knob]))
         at = _names(index, target.kind).index(target.name)
-        if knob is Knob.WEIGHTS:
-            members = [int(b) for b in np.flatnonzero(index.backend_edge == at) if np.isfinite(state.weight[b])]
-            return BackendWeights(tuple((index.backends[b], float(state.weight[b])) for b in members))
-        columns = COLUMNS[knob]
-        return value_from_json(knob, {f: _number(f, getattr(state, name)[at]) for f, name in columns.items()})
+        return value_from_json(knob, {f: _number(f, getattr(state, c)[at]) for f, c in COLUMNS[knob].items()})
 
-
-def _unset(knob: Knob) -> KnobValue:
-    if knob is Knob.WEIGHTS:
-        return BackendWeights(())
-    return value_from_json(knob, dict.fromkeys(COLUMNS[knob]))
+    def _weights_at_start(self, target: Target, value: BackendWeights) -> BackendWeights:
+        # Where no weights are set the data plane spreads evenly, and that is what can be put back.
+        if self._index is None or self._state is None:
+            return BackendWeights(tuple((name, 1.0 / len(value.shares)) for name, _ in value.shares))
+        members = np.flatnonzero(self._index.backend_edge == self._index.edges.index(target.name))
+        shares = self._state.weight[members]
+        shares = np.where(np.isfinite(shares), shares, np.float32(1.0 / max(1, len(members))))
+        names = (self._index.backends[int(b)] for b in members)
+        return BackendWeights(tuple((name, float(share)) for name, share in zip(names, shares, strict=True)))
 
 
 def _number(name: str, value: np.float32) -> float | int | None:
