@@ -66,9 +66,7 @@ def test_an_intent_is_open_until_a_receipt_or_a_verdict_has_its_id(any_ledger: L
     assert [e.id for e in any_ledger.open_intents()] == ["d", "b"]
 
 
-@pytest.mark.parametrize(
-    "wrong", [{"x": float("nan")}, {"x": np.float32("inf")}, {"x": object()}, {"x": "\ud800"}]
-)
+@pytest.mark.parametrize("wrong", [{"x": float("nan")}, {"x": np.float32("inf")}, {"x": object()}, {"x": {1, 2}}])
 def test_what_json_cannot_hold_is_refused_with_its_whole_batch(any_ledger: Ledger, wrong: Any) -> None:
     with pytest.raises(LedgerError, match="an entry cannot be recorded: "):
         any_ledger.append([entry("a", "note"), entry("b", "note", body=wrong)])
