@@ -2,8 +2,8 @@
 
 A recording is a directory of parts, `000000001.parquet` and so on: one frame each, whole in itself. A Parquet
 file can be read only once its footer is there, so a part is written under a hidden name, synced and then renamed:
-Ctrl-C or a kill loses at most the frame that was being written. A part can also be read alone, and so can one file
-of many rows that another tool joined from parts. Source: Apache Parquet, File Format.
+Ctrl-C or a kill loses at most the frame that was being written. One part can also be read alone, and so can a
+file of many rows that another tool joined from parts. Source: Apache Parquet, File Format.
 """
 
 from __future__ import annotations
