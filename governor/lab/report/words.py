@@ -1,0 +1,146 @@
+"""The report's words, scores and table, as HTML; every text from outside is escaped here."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from html import escape
+
+from governor.explain.values import number, percent, seconds
+from governor.lab.report.data import Decision, Finding, ReportData, Score
+
+
+def headline(data: ReportData) -> str:
+    """All faults in one sentence."""
+    if not data.findings:
+        return "Nothing went wrong in this run."
+    arms = []
+    for name in ("governed", "ungoverned"):
+        scores: list[Score] = [getattr(finding, name) for finding in data.findings]
+        lengths = [f.fault.end_s - f.fault.start_s for f in data.findings]
+        best = sum(f.optimum_rps * length for f, length in zip(data.findings, lengths, strict=True))
+        got = sum(score.goodput_rps * length for score, length in zip(scores, lengths, strict=True))
+        arms.append(_percent(got / best if best > 0 else math.nan))
+    many = "this fault" if len(data.findings) == 1 else f"these {len(data.findings)} faults"
+    return (
+        f"Through {many}, the governed mesh gave {arms[0]} of the best possible answers in time; "
+        f"left alone, it gave {arms[1]}."
+    )
+
+
+def sentence(finding: Finding) -> str:
+    """One fault in one sentence, both arms' shares in it."""
+    governed, ungoverned = _percent(finding.governed.share), _percent(finding.ungoverned.share)
+    return (
+        f"{finding.fault.label}, {_window(finding)}: governed {governed} of the best possible, "
+        f"ungoverned {ungoverned}"
+    )
+
+
+def finding_items(data: ReportData) -> str:
+    """The faults as list items, each with both arms' bars."""
+    return "".join(_finding(finding) for finding in data.findings)
+
+
+def _finding(finding: Finding) -> str:
+    bars = "".join(
+        _bar(name, score) for name, score in (("governed", finding.governed), ("ungoverned", finding.ungoverned))
+    )
+    return (
+        f'<li><div class="fault"><b>{escape(finding.fault.label)}</b>'
+        f"<span>{_window(finding)}</span></div>\n"
+        f'<div class="bars" role="img" aria-label="{escape(sentence(finding))}">{bars}</div></li>\n'
+    )
+
+
+def _bar(name: str, score: Score) -> str:
+    width = 0.0 if math.isnan(score.share) else 100 * min(max(score.share, 0.0), 1.0)
+    return (
+        f'<div class="bar {name}"><span class="who">{name}</span>'
+        f'<span class="share">{_percent(score.share)}</span>'
+        '<svg viewBox="0 0 100 8" preserveAspectRatio="none" aria-hidden="true">'
+        f'<rect class="track" width="100" height="8"/><rect class="fill" width="{width:.1f}" height="8"/></svg>'
+        f'<span class="after">{escape(_recovery(score))}</span></div>'
+    )
+
+
+def _recovery(score: Score) -> str:
+    rate = f"{score.goodput_rps:.0f}/s in time"
+    if math.isnan(score.recovery_s):
+        return rate
+    if math.isinf(score.recovery_s):
+        return f"{rate}, not back to normal after it"
+    if score.recovery_s == 0:
+        return f"{rate}, back to normal at once"
+    return f"{rate}, back to normal {score.recovery_s:.0f} s after it"
+
+
+def tally(decisions: Sequence[Decision]) -> str:
+    """How many changes there were, and what became of them."""
+    if not decisions:
+        return "The governor changed nothing."
+    counts = Counter[str](d.outcome for d in decisions)
+    words = {
+        "kept": "kept, their effect was as expected",
+        "undone": "undone",
+        "replaced": "replaced by a later change before they were judged",
+        "rejected": "rejected by the data plane",
+        "open": "not judged yet when the run ended",
+    }
+    parts = [f"{counts[name]} {text}" for name, text in words.items() if counts[name]]
+    total = "1 change" if len(decisions) == 1 else f"{len(decisions)} changes"
+    return f"{total}: {'; '.join(parts)}. Times are seconds from the start of the run."
+
+
+def decision_rows(decisions: Sequence[Decision]) -> str:
+    """All decisions as a table; empty if there are none."""
+    if not decisions:
+        return ""
+    head = "".join(
+        f'<th scope="col">{name}</th>' for name in ("Time", "What", "Before → after", "Why", "What became of it")
+    )
+    body = "".join(_row(index, decision) for index, decision in enumerate(decisions))
+    return f"<table><thead><tr>{head}</tr></thead><tbody>\n{body}</tbody></table>\n"
+
+
+def _row(index: int, d: Decision) -> str:
+    evidence = "".join(f"<li>{escape(item)}</li>" for item in evidence_in_words(d.evidence))
+    evidence = f'<ul class="evidence">{evidence}</ul>' if evidence else ""
+    verdict = d.verdict or "the run ended before its effect was due"
+    code = f" <code>{escape(d.verdict_code)}</code>" if d.verdict_code else ""
+    return (
+        f'<tr id="d{index}" tabindex="-1"><td class="num">{d.at_s:.1f} s</td>'
+        f"<td><b>{escape(d.target)}</b><br>{escape(d.knob)}<br><small>{escape(d.id)}</small></td>"
+        f'<td><span class="before">{escape(d.before)}</span> <span class="arrow">→</span> '
+        f'<span class="new">{escape(d.after)}</span></td>'
+        f"<td>{escape(d.summary)}<br>"
+        f"<small><code>{escape(d.code)}</code> {escape(d.sentence)}</small>{evidence}</td>"
+        f'<td><span class="outcome {d.outcome}">{d.outcome}</span> '
+        f"<small>{escape(verdict)}{code}</small></td></tr>\n"
+    )
+
+
+def evidence_in_words(evidence: Mapping[str, float | None]) -> list[str]:
+    """`offered_rps: 320` as `offered 320 requests/s`; what was unknown as `?`."""
+    found = []
+    for name, value in evidence.items():
+        words = name.removesuffix("_rps").removesuffix("_s").replace("_", " ")
+        if value is None:
+            text = "?"
+        elif name.endswith("_rps"):
+            text = f"{number(value)} requests/s"
+        elif name.endswith("_s"):
+            text = seconds(value)
+        else:
+            text = percent(value) if name.endswith("share") else number(value)
+        found.append(f"{words} {text}")
+    return found
+
+
+def _percent(share: float) -> str:
+    return "?" if math.isnan(share) else f"{100 * share:.0f} %"
+
+
+def _window(finding: Finding) -> str:
+    return f"{finding.fault.start_s:g}–{finding.fault.end_s:g} s"
