@@ -130,7 +130,7 @@ def _open(part: Path) -> pq.ParquetFile:
     """The part, its kind, version and columns checked."""
     try:
         file = pq.ParquetFile(part, page_checksum_verification=True)
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
         raise SourceRefused(f"{part}: is no whole Parquet file ({error})") from error
     try:
         check(part, file.schema_arrow)
@@ -143,8 +143,13 @@ def _open(part: Path) -> pq.ParquetFile:
 def _frames(parts: list[Path]) -> Iterator[MeshFrame]:
     for part in parts:
         with _open(part) as file:
+            read, rows = 0, file.metadata.num_rows
             try:
-                for number, batch in enumerate(file.iter_batches(batch_size=1), 1):
-                    yield to_frame(part, number, batch)
+                for batch in file.iter_batches(batch_size=1):
+                    read += 1
+                    yield to_frame(part, read, batch)
             except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
                 raise SourceRefused(f"{part}: is damaged ({error})") from error
+            # Damage in the header of a page can make Arrow stop early without an error.
+            if read != rows:
+                raise SourceRefused(f"{part}: is damaged (it should hold {rows} frames, and {read} can be read)")

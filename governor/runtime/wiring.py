@@ -53,8 +53,10 @@ def _prometheus_source(settings: Settings) -> MetricSource:
 
 
 def recording_source(path: Path) -> MetricSource:
-    """Frames from a recording, oldest first; DocumentError as long as recordings are not built."""
-    raise DocumentError(f"{path}: reading recordings is not built yet in this version")
+    """Frames from a recording, oldest first; SourceError if there is none at `path`."""
+    from governor.adapters.recording import RecordingSource
+
+    return RecordingSource(path)
 
 
 def plane_of(settings: Settings) -> ControlPlane | None:

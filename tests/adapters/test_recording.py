@@ -320,6 +320,22 @@ def test_any_flipped_bit_is_refused_or_without_effect(
         same(RecordingSource(path).observe(1.0), frame())
 
 
+def test_a_page_that_ends_early_without_an_error_of_arrow_is_damage(
+    writer: RecordingWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    part = writer.append(frame())
+    monkeypatch.setattr(pq.ParquetFile, "iter_batches", lambda *_, **__: iter(()))
+    with pytest.raises(SourceRefused, match=r"is damaged \(it should hold 1 frames, and 0 can be read\)"):
+        RecordingSource(part).observe(1.0)
+
+
+def test_a_column_name_that_is_no_text_is_damage(writer: RecordingWriter) -> None:
+    part = writer.append(frame())
+    part.write_bytes(part.read_bytes().replace(b"edge.retries", b"edge.\xffetries"))
+    with pytest.raises(SourceRefused, match="is no whole Parquet file"):
+        RecordingSource(part)
+
+
 def test_a_later_part_that_was_cut_off_is_named(writer: RecordingWriter, path: Path) -> None:
     writer.append(frame())
     second = writer.append(frame(2.0))
