@@ -204,9 +204,7 @@ def test_a_share_is_of_what_was_possible_and_recovery_counts_from_the_faults_end
     assert (finding.governed.share, finding.governed.recovery_s) == (0, 3)
     assert finding.ungoverned.share == pytest.approx(0.5)
     assert finding.ungoverned.recovery_s == math.inf
-    assert words.sentence(finding) == (
-        "all load times 2, 2–5 s: governed 0 % of the best possible, ungoverned 50 %"
-    )
+    assert words.sentence(finding) == ("all load × 2, 2–5 s: governed 0 % of the best possible, ungoverned 50 %")
     assert data.duration_s == len(data.optimum) == 12
 
 
@@ -222,10 +220,10 @@ def test_a_scheduled_load_above_capacity_is_a_fault_of_its_own() -> None:
     [
         ({"kind": "capacity_drop", "service": "db", "factor": 0.4}, "db keeps 40 % of its workers"),
         ({"kind": "slow_replica", "service": "cart", "replica": 2, "factor": 10},
-         "cart replica 2 is 10 times slower"),
+         "cart replica 2: 10 × slower"),
         ({"kind": "failing_replica", "service": "a", "replica": 0, "error_rate": 0.8},
          "a replica 0 fails 80 % of requests"),
-        ({"kind": "load_spike", "api": "s.low", "factor": 12}, "s.low times 12"),
+        ({"kind": "load_spike", "api": "s.low", "factor": 12}, "s.low load × 12"),
         ({"kind": "retry_happy_clients", "attempts": 3}, "all clients retry 3 times"),
     ],
 )  # fmt: skip
@@ -394,6 +392,35 @@ class TestInChromium:
         assert set(marks) <= set(re.findall(r'<tr id="(d\d+)"', dom))
         # each decision can be read at some mark
         assert dom.count(" GOV") >= len(demo.decisions)
+
+    def test_a_mark_reached_by_keyboard_tells_its_decision_and_moves_every_cursor(
+        self, demo: ReportData, tmp_path: Path
+    ) -> None:
+        page = tmp_path / "report.html"
+        hand = """<script>
+            const mark = document.querySelector('a.mark[href="#d5"]');
+            mark.focus();
+            requestAnimationFrame(() => requestAnimationFrame(() => {
+              document.body.dataset.active = String(document.activeElement === mark);
+              document.body.dataset.tip = document.getElementById("tip").hidden ? "" : tip.textContent;
+              const values = [...document.querySelectorAll(".key")]
+                .map((key) => key.querySelector("b").textContent);
+              document.body.dataset.values = JSON.stringify(values);
+            }));
+            </script></body>"""
+        # this one test acts on the page from within, which the page's policy rightly forbids
+        text = re.sub(r"<meta http-equiv[^>]*>", "", render(demo)).replace("</body>", hand)
+        page.write_text(text, encoding="utf-8")
+        found = re.search(r"<body[^>]*>", opened(page))
+        assert found is not None
+        body = html.unescape(found[0])
+        assert 'data-active="true"' in body
+        assert "67.0 s, search.low rate-limit: no limit → 180 requests/s. GOV101" in body
+        values = json.loads(re.search(r'data-values="(\[.*?\])"', body)[1])  # type: ignore[index]
+        governed = demo.governed
+        assert values[0] == f"{governed.goodput[67]:.0f}/s"
+        assert len(values) == 3 + len(governed.goodput_by_class) + len(demo.panels)
+        assert all(values), "a synced cursor shows a value in every chart"
 
     def test_hostile_text_does_not_run(self, demo: ReportData, tmp_path: Path) -> None:
         write_report(tmp_path / "report.html", evil(demo))

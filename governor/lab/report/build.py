@@ -98,16 +98,16 @@ def fault_bands(scenario: Scenario, seconds: int) -> tuple[FaultBand, ...]:
 
 
 def label(fault: Fault) -> str:
-    """A fault in a few words: `cart: replica 2 is 10 times slower`."""
+    """A fault in a few words: `cart replica 2: 10 × slower`."""
     match fault.kind:
         case "capacity_drop":
             return f"{_where(fault)} keeps {100 * (fault.factor or 0):.0f} % of its workers"
         case "slow_replica":
-            return f"{_where(fault)} is {fault.factor:g} times slower"
+            return f"{_where(fault)}: {fault.factor:g} × slower"
         case "failing_replica":
             return f"{_where(fault)} fails {100 * (fault.error_rate or 0):.0f} % of requests"
         case "load_spike":
-            return f"{fault.api or 'all load'} times {fault.factor:g}"
+            return f"{fault.api or 'all'} load × {fault.factor:g}"
         case "retry_happy_clients":
             return f"{fault.api or 'all'} clients retry {fault.attempts} times"
 

@@ -114,7 +114,7 @@ def render(data: ReportData) -> str:
         styles="\n".join(f"<style>{text}</style>" for text in styles),
         headline=escape(headline(data)),
         description=escape(data.description),
-        start=escape(moment(data.epoch)),
+        start=escape(moment(data.epoch).replace("T", " ").replace("+00:00", " UTC")),
         duration=data.duration_s,
         slo=data.slo_s,
         findings=finding_items(data),

@@ -66,14 +66,14 @@ def _bar(name: str, score: Score) -> str:
 
 
 def _recovery(score: Score) -> str:
-    rate = f"{score.goodput_rps:.0f}/s in time"
+    rate = f"{score.goodput_rps:.0f} good answers/s"
     if math.isnan(score.recovery_s):
         return rate
     if math.isinf(score.recovery_s):
-        return f"{rate}, not back to normal after it"
+        return f"{rate}, did not recover"
     if score.recovery_s == 0:
-        return f"{rate}, back to normal at once"
-    return f"{rate}, back to normal {score.recovery_s:.0f} s after it"
+        return f"{rate}, recovered at once"
+    return f"{rate}, recovered after {score.recovery_s:.0f} s"
 
 
 def tally(decisions: Sequence[Decision]) -> str:
@@ -112,8 +112,8 @@ def _row(index: int, d: Decision) -> str:
     return (
         f'<tr id="d{index}" tabindex="-1"><td class="num">{d.at_s:.1f} s</td>'
         f"<td><b>{escape(d.target)}</b><br>{escape(d.knob)}<br><small>{escape(d.id)}</small></td>"
-        f'<td><span class="before">{escape(d.before)}</span> <span class="arrow">→</span> '
-        f'<span class="new">{escape(d.after)}</span></td>'
+        f'<td><span class="before">{escape(d.before)}</span><br>'
+        f'<span class="arrow">→</span> <span class="new">{escape(d.after)}</span></td>'
         f"<td>{escape(d.summary)}<br>"
         f"<small><code>{escape(d.code)}</code> {escape(d.sentence)}</small>{evidence}</td>"
         f'<td><span class="outcome {d.outcome}">{d.outcome}</span> '

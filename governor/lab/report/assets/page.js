@@ -11,7 +11,7 @@
   document.addEventListener("securitypolicyviolation", (event) => failed("policy: " + event.violatedDirective));
 
   const data = JSON.parse(document.getElementById("data").textContent);
-  const GUTTER = 76, RIGHT = 14, GROUP_PX = 14;
+  const GUTTER = 76, SMALL_GUTTER = 56, RIGHT = 26, GROUP_PX = 14;
   const ARMS = ["governed", "ungoverned"];
   const DASH = { governed: [], ungoverned: [7, 4], offered: [2, 3] };
   const LINE_COLOURS = ["--c1", "--c2", "--c3", "--c4", "--c5", "--c6", "--c7"];
@@ -42,10 +42,12 @@
     s: (v) => (v < 1 ? short(1000 * v) + " ms" : short(v) + " s"),
   };
   const format = (unit) => FORMAT[unit] || short;
+  /* Things that are counted have no ticks between whole numbers. */
+  const WHOLE = [1, 2, 5].flatMap((n) => [n, 10 * n, 100 * n, 1000 * n, 1e4 * n, 1e5 * n]).sort((a, b) => a - b);
 
   /* A legend that is always there: the line as it is drawn, its name, and its value under the cursor. */
-  function key(holder, series) {
-    const list = element("ul", "key");
+  function key(holder, series, turned) {
+    const list = element("ul", "key"), items = [];
     const values = series.map((one) => {
       const item = element("li"), picture = drawing("svg", { viewBox: "0 0 26 10", "aria-hidden": "true" });
       if (one.area) picture.append(drawing("rect", { x: 1, y: 1, width: 24, height: 8, fill: css(one.area), stroke: css(one.colour) }));
@@ -54,9 +56,10 @@
       }));
       const value = element("b");
       item.append(picture, element("span", "", one.name), value);
-      list.append(item);
+      items.push(item);
       return value;
     });
+    list.append(...(turned ? items.reverse() : items));
     holder.append(list);
     return (chart) => {
       const at = chart.cursor.idx;
@@ -82,7 +85,7 @@
     const above = (chart) => {
       const { ctx, bbox } = chart, ratio = uPlot.pxRatio;
       ctx.save();
-      ctx.font = 600 + " " + 12 * ratio + "px system-ui, sans-serif";
+      ctx.font = "600 " + 11.5 * ratio + "px system-ui, sans-serif";
       ctx.fillStyle = css("--ink");
       ctx.textBaseline = "bottom";
       ctx.textAlign = "left";
@@ -101,43 +104,36 @@
     return { hooks: { drawClear: [behind], draw: labels ? [above] : [] } };
   }
 
-  function limitLine(value, text) {
+  function limitLine(value) {
     const draw = (chart) => {
       const { ctx, bbox } = chart, ratio = uPlot.pxRatio, y = chart.valToPos(value, "y", true);
       if (!(y > bbox.top && y < bbox.top + bbox.height)) return;
       ctx.save();
-      ctx.strokeStyle = ctx.fillStyle = css("--ink");
+      ctx.strokeStyle = css("--ink");
       ctx.lineWidth = ratio;
-      ctx.setLineDash([3 * ratio, 3 * ratio]);
+      ctx.setLineDash([2 * ratio, 3 * ratio]);
       ctx.beginPath();
       ctx.moveTo(bbox.left, y);
       ctx.lineTo(bbox.left + bbox.width, y);
       ctx.stroke();
-      ctx.font = 11 * ratio + "px system-ui, sans-serif";
-      ctx.textAlign = "left";
-      ctx.textBaseline = "bottom";
-      const width = ctx.measureText(text).width;
-      ctx.globalAlpha = 0.8;
-      ctx.fillStyle = css("--ground");
-      ctx.fillRect(bbox.left + 3 * ratio, y - 16 * ratio, width + 6 * ratio, 14 * ratio);
-      ctx.globalAlpha = 1;
-      ctx.fillStyle = css("--ink");
-      ctx.fillText(text, bbox.left + 6 * ratio, y - 3 * ratio);
       ctx.restore();
     };
     return { hooks: { draw: [draw] } };
   }
 
-  /* plan: {title, note, height, x, series: [{name, colour, dash, width, area, show, values}], unit, log, y, labels, limit} */
+  /* plan: {title, note, height, x, series: [{name, colour, dash, width, area, show, values}], unit, log, y,
+     labels, limit, small, turned}; series are drawn in their order, the key of a `turned` one names the last first. */
   function chart(holder, plan) {
     const box = element("div");
     const title = element("h3", "", plan.title + " ");
     title.append(element("span", "", plan.note || ""));
-    box.append(title);
+    const head = element("div", "head");
+    head.append(title);
+    box.append(head);
     holder.append(box);
     const plot = element("div");
     box.append(plot);
-    const update = key(box, plan.series);
+    const update = key(head, plan.series, plan.turned);
     const axis = { stroke: css("--soft"), font: "12px system-ui, sans-serif", grid: { stroke: css("--grid"), width: 1 },
       ticks: { stroke: css("--grid"), width: 1, size: 4 } };
     const show = format(plan.unit);
@@ -150,8 +146,8 @@
       scales: { x: { time: false, range: [0, data.duration] }, y: { distr: plan.log ? 3 : 1, range: plan.y } },
       axes: [
         { ...axis, size: 30, gap: 4, space: 60, values: (_, ticks) => ticks.map((t) => t + " s") },
-        { ...axis, size: GUTTER, gap: 6, space: 28,
-          filter: plan.log ? (_, ticks) => ticks.map((t) => (/^[125]/.test(t.toExponential()) ? t : null)) : undefined,
+        { ...axis, size: plan.small ? SMALL_GUTTER : GUTTER, gap: 6, space: 28, incrs: FORMAT[plan.unit] ? undefined : WHOLE,
+          filter: plan.log ? (_, ticks) => ticks.map((t) => (/^[125]e/.test(Number(t.toPrecision(6)).toExponential()) ? t : null)) : undefined,
           values: (_, ticks) => ticks.map((t) => (t == null ? null : show(t))) },
       ],
       series: [{}].concat(plan.series.map((one) => ({
@@ -159,7 +155,7 @@
         fill: one.area ? css(one.area) : undefined, points: { show: false }, spanGaps: false,
         paths: one.stepped ? uPlot.paths.stepped({ align: 1 }) : undefined,
       }))),
-      plugins: [bands(plan.labels)].concat(plan.limit ? [limitLine(plan.limit[0], plan.limit[1])] : []),
+      plugins: [bands(plan.labels)].concat(plan.limit ? [limitLine(plan.limit)] : []),
       hooks: { setCursor: [update] },
     };
     const made = new uPlot(options, [plan.x || seconds].concat(plan.series.map((one) => one.values)), plot);
@@ -172,27 +168,32 @@
   const line = (name, colour, dash, values, unit, more) =>
     Object.assign({ name, colour, dash, width: 2, values, show: format(unit) }, more);
   const arms = (values, unit) => ARMS.map((name) => line(name, "--" + name, DASH[name], values(data.arms[name]), unit));
+  /* The next 1, 2 or 5 times a power of ten below a value: where a log axis may begin. */
+  const round125 = (value) => {
+    const power = 10 ** Math.floor(Math.log10(value)), times = value / power;
+    return power * (times >= 5 ? 5 : times >= 2 ? 2 : 1);
+  };
   const most = (...lists) => Math.max(1e-9, ...lists.flat().filter((value) => value != null));
 
   function clients() {
     const holder = document.getElementById("main-charts"), governed = data.arms.governed;
     const rates = [
       line("best possible", "--optimum", [], data.optimum, "requests/s", { area: "--optimum-fill", width: 1 }),
-      line("offered", "--offered", DASH.offered, governed.offered, "requests/s", { width: 1.25 }),
+      line("offered", "--offered", DASH.offered, governed.offered, "requests/s", { width: 1.5 }),
     ].concat(arms((arm) => arm.goodput, "requests/s").reverse());
     const first = chart(holder, {
-      title: "Goodput", note: "answers within the SLO each second", height: 260, labels: true, unit: "requests/s",
+      title: "Goodput", note: "answers within the SLO each second", height: 260, labels: true, turned: true, unit: "requests/s",
       y: [0, 1.06 * most(...rates.map((one) => one.values))], series: rates,
     });
     const late = arms((arm) => arm.p99_s, "s").reverse();
-    const least = Math.min(data.slo, ...late.flatMap((one) => one.values).filter((value) => value > 0));
+    const show = format("s"), least = Math.min(data.slo, ...late.flatMap((one) => one.values).filter((value) => value > 0));
     chart(holder, {
-      title: "p99 latency", note: "log scale; a failure counts as the timeout of " + format("s")(data.timeout),
-      height: 190, unit: "s", log: true, series: late, limit: [data.slo, "SLO " + format("s")(data.slo)],
-      y: [Math.max(0.7 * least, 1e-4), 1.3 * most([data.timeout], ...late.map((one) => one.values))],
+      title: "p99 latency", note: `log scale; dotted: the SLO, ${show(data.slo)}; a failure counts as ${show(data.timeout)}`,
+      height: 190, unit: "s", log: true, series: late, limit: data.slo, turned: true,
+      y: [round125(Math.max(least, 1e-4)), 1.3 * most([data.timeout], ...late.map((one) => one.values))],
     });
     chart(holder, {
-      title: "Success", note: "requests answered well, however late", height: 150, unit: "share", y: [0, 1.04],
+      title: "Success", note: "requests answered well, however late", height: 150, unit: "share", y: [0, 1.04], turned: true,
       series: arms((arm) => arm.success, "share").reverse(),
     });
     return first;
@@ -202,8 +203,9 @@
     const holder = document.getElementById("class-charts");
     for (const name of Object.keys(data.arms.governed.goodput_by_class)) {
       const series = arms((arm) => arm.goodput_by_class[name] || [], "requests/s").reverse();
+      for (const one of series) one.width = 1.5;
       const top = 1.06 * most(...series.map((one) => one.values));
-      chart(holder, { title: name, height: 150, unit: "requests/s", series, y: [0, top] });
+      chart(holder, { title: name, height: 150, unit: "requests/s", series, y: [0, top], small: true, turned: true });
     }
   }
 
@@ -223,7 +225,7 @@
         return line(one.name, colour, dash, values, panel.unit, { stepped: true, unset: panel.unset });
       });
       chart(holder, {
-        title: panel.title, note: "gap: " + panel.unset, height: 170, unit: panel.unit, x, series,
+        title: panel.title, note: "gap: " + panel.unset, height: 170, unit: panel.unit, x, series, small: true,
         y: [0, 1.1 * most(...series.map((one) => one.values))],
       });
     }
@@ -274,9 +276,12 @@
     made.setAttribute("aria-label", texts.join(" "));
     const show = () => {
       tip(made, texts);
-      chart.setCursor({ left: chart.valToPos(Math.max(group[0].at, 0), "x"), top: 10 });
+      chart.setCursor({ left: chart.valToPos(Math.max(group[0].at, 0), "x"), top: 10 }, true, true);
     };
-    const hide = () => { document.getElementById("tip").hidden = true; };
+    const hide = () => {
+      document.getElementById("tip").hidden = true;
+      chart.setCursor({ left: -10, top: -10 }, true, true);
+    };
     made.addEventListener("mouseenter", show);
     made.addEventListener("focus", show);
     made.addEventListener("mouseleave", hide);
