@@ -1,10 +1,10 @@
 """Frames from Prometheus, Thanos, Mimir or VictoriaMetrics.
 
-A cycle asks a fixed number of questions, whatever the size of the mesh: which edges there are (which also tells the
-server's time), how often they are scraped, one query for each signal, all evaluated at that one time, and two range
-queries for the cost matrix. Rates are `rate()` summed over proxies in PromQL: raw samples would let us treat resets
-better (`rate` keeps the time of a reset interval and so estimates low; `resets()` marks those rows), but are a
-hundred times as much to carry in a mesh of 10,000 services.
+A cycle asks a fixed number of questions, whatever the size of the mesh: which edges there are (which also tells
+the server's time), how often they are scraped, one query for each signal, all evaluated at that one time, and two
+range queries for the cost matrix. Rates are `rate()`, summed over proxies in PromQL. Raw samples would let us
+treat resets better (`rate` keeps the time of a reset interval and so estimates low; `resets()` marks those rows),
+but they are a hundred times as much to carry in a mesh of 10,000 services.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class PrometheusSource:
         answered = [(self._dialect.seen, seen), *self._ask(windows, seen.at)]
         names = names_of(self._dialect, seen.labels)
         index, entry_gaps = self._mesh(answered, names)
-        answers = Answers(answered, index, names, seen.at, step)
+        answers = Answers(answered, index, names, windows, seen.at)
         samples = rate_samples(client, self._dialect, windows, index, names, seen.at)
         warned = client.take_warnings()
         gaps = [*entry_gaps, *repeats(answered), *self._notes(seen, window_s, windows)]
@@ -107,8 +107,8 @@ class PrometheusSource:
         rows = rows_of(self._client.query(query), query, self._client.name)
         if not len(rows.values) or not np.isfinite(rows.values).any():
             raise SourceRefused(
-                f"{self._client.name} knows no edge in the dialect {self._dialect.name}: does it scrape the proxies, "
-                f"are they up, and is source.prometheus.dialect right? query: {query}"
+                f"{self._client.name} knows no edge in the dialect {self._dialect.name}: does it scrape the "
+                f"proxies, are they up, and is source.prometheus.dialect right? query: {query}"
             )
         return rows
 

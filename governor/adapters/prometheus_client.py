@@ -1,8 +1,9 @@
 """Queries to Prometheus and its kin, on prometheus-api-client, with every failure as one of our errors.
 
-The library leaves some things open that a governor needs, so its `requests` session is ours: parameters of a POST
-travel in its body instead of the address (whose length is limited), warnings of partial answers are kept instead of
-dropped, and an answer is looked at before it is believed. Redirects are refused: they lead to login pages.
+The library leaves some things open that a governor needs, so its `requests` session is ours: parameters of a
+POST travel in its body instead of the address (whose length is limited), warnings of partial answers are kept
+instead of dropped, and an answer is looked at before it is believed. Redirects are refused: they lead to login
+pages.
 """
 
 from __future__ import annotations

@@ -178,7 +178,11 @@ class IstioNames:
         return self._service((canonical, space)) if canonical else None
 
     def apis(self, seen: Iterable[Labels]) -> tuple[dict[str, str], list[Gap]]:
-        """One for each host that a gateway leads to; told apart by the gateway where several do."""
+        """One for each host that a gateway leads to; told apart by the gateway where several do.
+
+        The edges say it all: `seen` is for dialects that count APIs apart.
+        """
+        del seen
         entries = [edge for edge, caller in self._edges.items() if caller in self._gateways]
         hosts = [edge.callee for edge in entries]
         self._apis = {

@@ -25,7 +25,8 @@ def rate_samples(
     """Rates between each two scrapes of the window: what the APIs let in and what arrived at the services.
 
     `rate` over two steps holds two scrapes, hence the one interval between them: rows do not overlap. A row where
-    a scrape is absent is NaN. None where scrapes are more than `LONGEST_STEP_S` apart, or there is no API.
+    a scrape is absent is NaN. None where scrapes are more than `LONGEST_STEP_S` apart, there is no API, or one of
+    the two answers is empty.
     """
     step = windows.step_s
     if step > LONGEST_STEP_S or not index.apis:
@@ -36,11 +37,11 @@ def rate_samples(
     grid = math.floor((end - start) / step + 1e-6) + 1
     find = RowFinder(index, names)
 
-    def matrix(promql: str, table: str, size: int) -> Floats:
+    def matrix(promql: str, table: str, size: int) -> Floats | None:
         query = windows.fill(promql)
         out = np.zeros((grid, size))
-        result = client.query_range(query, start, end, step)
-        for labels, times, values in series_of(result, query, client.name):
+        series = series_of(client.query_range(query, start, end, step), query, client.name)
+        for labels, times, values in series:
             row = find(table, labels)
             at = np.rint((times - start) / step).astype(np.intp)
             good = (at >= 0) & (at < grid)
@@ -48,10 +49,12 @@ def rate_samples(
                 one = np.full(grid, np.nan)
                 one[at[good]] = values[good]
                 out[:, row] += one
-        return out
+        return out if series else None
 
     admitted = matrix(dialect.api_samples, "api", len(index.apis))
     attempts = matrix(dialect.edge_samples, "edge", len(index.edges))
+    if admitted is None or attempts is None:
+        return None
     arrivals = np.zeros((grid, len(index.services)))
     np.add.at(arrivals.T, index.edge_callee, attempts.T)
     finite = np.isfinite(admitted).all(axis=1) & np.isfinite(arrivals).all(axis=1)

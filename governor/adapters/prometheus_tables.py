@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from governor.adapters.prometheus_names import Names, row_numbers
-from governor.adapters.prometheus_queries import Labels, Query, Rows
+from governor.adapters.prometheus_queries import Labels, Query, Rows, Windows
 from governor.domain import Gap, GapReason, MeshIndex
 from governor.observe.histogram import least_count, mean
 from governor.observe.signals import Signal
@@ -16,6 +16,10 @@ from governor.observe.staleness import is_stale
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
+LEAST_SAMPLES = 2
+"""Of an edge with fewer in the window nothing can be said, not even that a counter never moved."""
+LEAST_COVER = 0.6
+"""Least share of the window that samples must cover; two of three scrapes do."""
 QUANTILES = {"latency_p50": 0.5, "latency_p99": 0.99, "latency_p999": 0.999}
 
 
@@ -77,7 +81,12 @@ class Answers:
     """All answers of one cycle, laid over `index`."""
 
     def __init__(
-        self, answered: Sequence[tuple[Query, Rows]], index: MeshIndex, names: Names, now: float, step_s: float
+        self,
+        answered: Sequence[tuple[Query, Rows]],
+        index: MeshIndex,
+        names: Names,
+        windows: Windows,
+        now: float,
     ) -> None:
         self.index = index
         self._sizes = {
@@ -89,7 +98,9 @@ class Answers:
         find = RowFinder(index, names)
         self._columns: dict[str, Column] = {}
         plain = {q.name: self._column(q, rows, find) for q, rows in answered if q.zero is None}
-        new = _too_new(plain.get("edge.count"), self._sizes["edge"])
+        count = plain["edge.count"].values
+        new = ~(count >= LEAST_SAMPLES)
+        self._short = ~(count * windows.step_s >= LEAST_COVER * windows.range_s)
         for query, rows in answered:
             column = self._column(query, rows, find)
             if query.zero is not None:
@@ -101,7 +112,7 @@ class Answers:
                 self._columns[query.name].fill(column)
             else:
                 self._columns[query.name] = column
-        self._now, self._step_s = now, step_s
+        self._now, self._step_s = now, windows.step_s
 
     def values(self, name: str) -> Floats:
         """Values of one query, NaN where there is none."""
@@ -115,7 +126,7 @@ class Answers:
             GapReason.STALE: self.stale(table),
             GapReason.NOT_FINITE: np.logical_or.reduce([c.odd for c in columns]),
             GapReason.RESET: self.resets(table),
-            GapReason.PARTIAL: np.logical_or.reduce([c.partial for c in columns]),
+            GapReason.PARTIAL: np.logical_or.reduce([self._short_in(table), *(c.partial for c in columns)]),
         }
 
     def stale(self, table: str) -> Flags:
@@ -148,22 +159,21 @@ class Answers:
         return Column.of(rows, at, self._sizes[query.table], largest=largest)
 
     def _edge_of(self, table: str) -> NDArray[np.intp]:
-        rows = {
-            "edge": np.arange(len(self.index.edges)),
-            "backend": self.index.backend_edge,
-            "api": self.index.api_edge,
-        }
-        return rows[table].astype(np.intp)
+        if table == "edge":
+            return np.arange(len(self.index.edges))
+        return (self.index.backend_edge if table == "backend" else self.index.api_edge).astype(np.intp)
+
+    def _short_in(self, table: str) -> Flags:
+        """Rows whose samples cover too little of the window: `rate` does not extrapolate over the rest."""
+        if table == "service":
+            return np.zeros(self._sizes[table], np.bool_)
+        return np.asarray(self._short[self._edge_of(table)])
 
     def _spread(self, query: Query, new: Flags) -> Flags:
-        return new[self._edge_of(query.table)] if query.table != "service" else np.zeros(0, np.bool_)
-
-
-def _too_new(count: Column | None, size: int) -> Flags:
-    """Edges with fewer than two samples in the window: nothing can be said of their counters, not even 0."""
-    if count is None:
-        return np.zeros(size, np.bool_)
-    return ~(count.values >= 2)
+        """Which rows of the query's table belong to new edges."""
+        if query.table == "service":
+            return np.zeros(self._sizes["service"], np.bool_)
+        return np.asarray(new[self._edge_of(query.table)])
 
 
 def tables_of(answers: Answers) -> dict[str, dict[str, Signal]]:

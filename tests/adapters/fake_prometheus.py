@@ -1,0 +1,171 @@
+"""A stand-in for Prometheus: a real HTTP server on 127.0.0.1 that answers as it is told and notes what was asked."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import socket
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import parse_qs, urlsplit
+
+from governor.adapters.prometheus_queries import read_dialect
+
+NOW = 1_700_000_000.0
+STEP = 5
+Row = tuple[Mapping[str, str], float | str]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One request as it came in."""
+
+    method: str
+    path: str
+    address_query: str
+    headers: Mapping[str, str]
+    form: Mapping[str, str]
+
+
+@dataclass
+class Reply:
+    """What is sent instead of an answer; `cut` leaves out that many bytes at the end."""
+
+    status: int = 200
+    body: bytes = b""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    cut: int = 0
+    hang: bool = False
+
+
+class FakePrometheus:
+    """Answers the queries of one dialect from `rows`, by the query's name (`edge.rate`); others are empty."""
+
+    def __init__(self, dialect: str, rows: Mapping[str, Sequence[Row]]) -> None:
+        self.rows: dict[str, Sequence[Row]] = dict(rows)
+        self.now = NOW
+        self.step = STEP
+        self.samples: dict[str, list[tuple[Mapping[str, str], Callable[[float], float | None]]]] = {}
+        self.extra: dict[str, Any] = {}
+        self.reply: Reply | None = None
+        self.reply_to: str | None = None
+        self.asked: list[Asked] = []
+        self.released = threading.Event()
+        self._lock = threading.Lock()
+        self._connections: set[socket.socket] = set()
+        table = read_dialect(dialect)
+        self._names: dict[str, str] = {}
+        for query in table.queries:
+            key = _normal(query.promql)
+            count = sum(name.partition("#")[0] == query.name for name in self._names.values())
+            self._names[key] = query.name if count == 0 else f"{query.name}#{count}"
+        self._names |= {_normal(table.api_samples): "samples.api", _normal(table.edge_samples): "samples.edge"}
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self._server.daemon_threads = False
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    @property
+    def queries(self) -> list[str]:
+        return [asked.form.get("query", "") for asked in self.asked]
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.released.set()
+        self._server.shutdown()
+        for connection in tuple(self._connections):  # an exception that is still held keeps its connection
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+        self._server.server_close()
+        self._thread.join()
+
+    def name_of(self, query: str) -> str:
+        return self._names.get(_normal(query), "probe" if query.endswith("s]") else "?")
+
+    def answer(self, path: str, form: Mapping[str, str]) -> dict[str, Any]:
+        name = self.name_of(form["query"])
+        if path.endswith("/query_range"):
+            kind, result = "matrix", self._matrix(name, form)
+        elif name == "probe":
+            times = [self.now - 1 - self.step * k for k in range(40, -1, -1)]
+            kind, result = "matrix", [{"metric": {}, "values": [[t, "2"] for t in times]}]
+        else:
+            at = float(form.get("time", self.now))
+            kind = "vector"
+            result = [{"metric": dict(m), "value": [at, str(v)]} for m, v in self.rows.get(name, ())]
+        return {"status": "success", "data": {"resultType": kind, "result": result}, **self.extra}
+
+    def _matrix(self, name: str, form: Mapping[str, str]) -> list[dict[str, Any]]:
+        start, end, step = (float(form[key]) for key in ("start", "end", "step"))
+        grid = [start + k * step for k in range(int((end - start) / step + 1e-9) + 1)]
+        found = []
+        for labels, value_at in self.samples.get(name, []):
+            pairs = [[t, str(v)] for t in grid if (v := value_at(t)) is not None]
+            found.append({"metric": dict(labels), "values": pairs})
+        return found
+
+    def _handler(self) -> type[BaseHTTPRequestHandler]:
+        fake = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+            timeout = 5
+
+            def setup(self) -> None:
+                super().setup()
+                fake._connections.add(self.connection)
+
+            def do_GET(self) -> None:
+                self._respond()
+
+            def do_POST(self) -> None:
+                self._respond()
+
+            def _respond(self) -> None:
+                parts = urlsplit(self.path)
+                body = self.rfile.read(int(self.headers.get("content-length") or 0)).decode()
+                form = {k: v[0] for k, v in parse_qs(body or parts.query).items()}
+                with fake._lock:
+                    fake.asked.append(Asked(self.command, parts.path, parts.query, dict(self.headers), form))
+                reply = fake.reply
+                if reply is not None and fake.reply_to in {None, fake.name_of(form.get("query", ""))}:
+                    self._send(reply)
+                else:
+                    self._send(Reply(200, json.dumps(fake.answer(parts.path, form)).encode()))
+
+            def _send(self, reply: Reply) -> None:
+                if reply.hang:
+                    fake.released.wait(10)
+                    self.close_connection = True
+                    return
+                self.send_response(reply.status)
+                for name, value in reply.headers.items():
+                    self.send_header(name, value)
+                self.send_header("content-length", str(len(reply.body)))
+                self.end_headers()
+                self.wfile.write(reply.body[: len(reply.body) - reply.cut])
+                if reply.cut:
+                    self.close_connection = True
+
+            def log_message(self, format: str, *args: object) -> None:
+                pass
+
+        return Handler
+
+
+def _normal(query: str) -> str:
+    """Without the lengths, which depend on the window."""
+    return re.sub(r"/ (\$seconds|[\d.]+)$", "", re.sub(r"\[[^\]|.]+\]", "[]", query)).strip()
