@@ -103,10 +103,16 @@ class Book:
     ) -> str:
         name = f"{len(self.entries):05x}"
         knob = next(k for k, kind in VALUE_TYPES.items() if isinstance(after, kind))
-        values = {"before": value_to_json(before), "after": value_to_json(after)}
-        self._add(
-            name, at_s, "intent", target, knob, reason, summary, {**values, "evidence": dict(evidence or {})}
+        hypothesis = {"metric": "success_rate", "bound": 0.9, "window_s": 4.0}
+        more = {"evidence": dict(evidence or {}), "hypothesis": hypothesis}
+        wanted = (
+            RateLimit(rate * 0.9)
+            if isinstance(after, RateLimit) and (rate := after.requests_per_second)
+            else after
         )
+        more["uncapped"] = value_to_json(wanted)
+        values = {"before": value_to_json(before), "after": value_to_json(after)}
+        self._add(name, at_s, "intent", target, knob, reason, summary, {**values, **more})
         if verdict is not Reason.REJECTED:
             self._add(name, at_s, "receipt", target, knob, reason, summary, values)
         if verdict is not None:
@@ -147,7 +153,7 @@ def demo_book() -> Book:
         pair = [BackendWeights(((CART, s), ("127.0.77.1:19010", (1 - s) / 2), ("127.0.77.1:19011", (1 - s) / 2)))
                 for s in (old, new)]  # fmt: skip
         book.change(28.2 + 4 * number, cart, *pair, Reason.BACKEND_SLOW,
-                    f"{CART} takes 0.61 s where its peers take 0.06 s",
+                    f"{CART} on out|frontend|cart takes 0.61 s where its peers take 0.06 s: 24 % -> 15 %",
                     evidence={"latency_s": 0.61, "pool_latency_s": 0.062, "error_share": None})  # fmt: skip
     rates = [None, 180.0, 150.0, 140.0, 175.0, 219.0, 273.0]
     for number, (low, high) in enumerate(pairwise(rates)):
@@ -272,9 +278,16 @@ def test_decisions_tell_what_why_and_what_became_of_it(demo: ReportData) -> None
     weights = next(d for d in demo.decisions if d.knob == "weights")
     assert weights.target == "frontend → cart"
     assert weights.before.startswith("cart-2 33.3 %")
-    assert weights.summary == "cart-2 takes 0.61 s where its peers take 0.06 s"
+    assert weights.summary == "cart-2 on frontend → cart takes 0.61 s where its peers take 0.06 s: 24 % → 15 %"
     assert words.evidence_in_words(weights.evidence) == ["latency 610 ms", "pool latency 62 ms", "error share ?"]
-    assert by_outcome["undone"].verdict == f"{Reason.UNDONE_FAILED.sentence} (measured 0.5, bound 0.9)"
+    limit = next(d for d in demo.decisions if d.knob == "rate-limit")
+    assert (limit.after, limit.uncapped) == ("180 requests/s", "162 requests/s")
+    assert "without bounds and steps: 162 requests/s" in words.decision_rows([limit])
+    assert "without bounds" not in words.decision_rows([weights])
+    assert by_outcome["undone"].verdict == (
+        f"{Reason.UNDONE_FAILED.sentence}: needed success at least 90 % within 4 s, measured 50 %"
+    )
+    assert by_outcome["open"].verdict.startswith("the run ended before its effect was due: needed success")
     assert [d.at_s for d in demo.decisions] == sorted(d.at_s for d in demo.decisions)
 
 
@@ -288,7 +301,9 @@ def test_tally_and_headline_count(demo: ReportData) -> None:
 
 
 def evil(data: ReportData) -> ReportData:
-    decision = Decision(1, EVIL, EVIL, EVIL, EVIL, EVIL, EVIL, EVIL, EVIL, "GOV302", EVIL, {EVIL: 1.0})
+    decision = Decision(
+        1, EVIL, EVIL, EVIL, EVIL, EVIL, EVIL, EVIL, EVIL, "GOV302", EVIL, EVIL + EVIL, {EVIL: 1.0}
+    )
     fault = replace(data.findings[0], fault=replace(data.findings[0].fault, label=EVIL))
     arm = replace(data.governed, goodput_by_class={EVIL: data.governed.goodput})
     return replace(data, title=EVIL, description=EVIL, decisions=(decision,), findings=(fault,), governed=arm)
@@ -405,6 +420,7 @@ class TestInChromium:
               document.body.dataset.tip = document.getElementById("tip").hidden ? "" : tip.textContent;
               const values = [...document.querySelectorAll(".key")]
                 .map((key) => key.querySelector("b").textContent);
+              document.body.dataset.now = document.getElementById("now").textContent;
               document.body.dataset.values = JSON.stringify(values);
             }));
             </script></body>"""
@@ -416,6 +432,7 @@ class TestInChromium:
         body = html.unescape(found[0])
         assert 'data-active="true"' in body
         assert "67.0 s, search.low rate-limit: no limit → 180 requests/s. GOV101" in body
+        assert 'data-now="at 67 s"' in body
         values = json.loads(re.search(r'data-values="(\[.*?\])"', body)[1])  # type: ignore[index]
         governed = demo.governed
         assert values[0] == f"{governed.goodput[67]:.0f}/s"

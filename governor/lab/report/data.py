@@ -96,6 +96,9 @@ class Decision:
     verdict_code: str = ""
     """Empty: not judged when the run ended."""
     verdict: str = ""
+    """What became of it, in words."""
+    uncapped: str = ""
+    """What the law asked for before bounds and steps."""
     evidence: Mapping[str, float | None] = field(default_factory=dict)
 
     @property

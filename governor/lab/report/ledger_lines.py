@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from governor.explain.values import in_words
+from governor.explain.values import expected, in_words, number, percent
 from governor.knobs import (
     BackendWeights,
     ConnectionLimits,
+    Hypothesis,
     InFlightCap,
     Knob,
     KnobValue,
@@ -27,6 +29,8 @@ Unit = Literal["requests/s", "share", "requests", "retries", "s", "failures", "c
 
 UNDONE = frozenset({Reason.UNDONE_FAILED, Reason.UNDONE_UNMEASURED, Reason.UNDONE_BY_HAND, Reason.UNDONE_CRASH})
 """Verdicts after which the value from before the write is in force again."""
+
+_EDGE = re.compile(r"\bout\|([\w.-]+)\|([\w.-]+)")
 
 PANELS: tuple[tuple[str, Unit, str], ...] = (
     ("Rate limits", "requests/s", "no limit"),
@@ -96,7 +100,6 @@ def _decision(
     if first is None or values is None or "before" not in values.body or "after" not in values.body:
         return None
     knob = Knob(first.knob)
-    outcome = _outcome(verdict) if verdict else ""
     return Decision(
         at_s=round(first.at - epoch, 3),
         id=name,
@@ -108,16 +111,22 @@ def _decision(
         sentence=_sentence(first.code),
         summary=_named(first.summary, backend_names),
         verdict_code=verdict.code if verdict else "",
-        verdict=outcome,
+        verdict=_outcome(verdict, first.body.get("hypothesis")),
+        uncapped=_words(knob, first.body.get("uncapped", values.body["after"]), backend_names),
         evidence=dict(first.body.get("evidence", {})),
     )
 
 
-def _outcome(verdict: Entry) -> str:
-    measured, bound = verdict.body.get("measured"), verdict.body.get("bound")
+def _outcome(verdict: Entry | None, hypothesis: Mapping[str, Any] | None) -> str:
+    """What the verdict says, what was expected and what was measured."""
+    wish = f"needed {expected(Hypothesis(**hypothesis))}" if hypothesis else ""
+    if verdict is None:
+        return f"the run ended before its effect was due{f': {wish}' if wish else ''}"
     words = _sentence(verdict.code)
-    if measured is not None and bound is not None:
-        words += f" (measured {measured:.3g}, bound {bound:.3g})"
+    measured = verdict.body.get("measured")
+    if measured is not None and hypothesis:
+        seen = percent(measured) if hypothesis["metric"] == "success_rate" else number(measured)
+        words += f": {wish}, measured {seen}"
     if "error" in verdict.body:
         words += f": {verdict.body['error']}"
     return words
@@ -183,9 +192,7 @@ def _settings(  # noqa: PLR0911 - one case for each knob
 
 def target_in_words(target: str) -> str:
     """`edge/out|web|db` as `web → db`, `api/shop.low` as `shop.low`."""
-    name = target.split("/", 1)[-1]
-    parts = name.split("|")
-    return f"{parts[1]} → {parts[2]}" if len(parts) == 3 and parts[0] == "out" else name
+    return _EDGE.sub(r"\1 → \2", target.split("/", 1)[-1])
 
 
 def _words(knob: Knob, data: Mapping[str, Any], names: Mapping[str, str]) -> str:
@@ -196,7 +203,7 @@ def _named(text: str, names: Mapping[str, str]) -> str:
     # longest first: 127.0.0.1:80 is a prefix of 127.0.0.1:8080
     for address in sorted(names, key=len, reverse=True):
         text = text.replace(address, names[address])
-    return text
+    return _EDGE.sub(r"\1 → \2", text).replace(" -> ", " → ")
 
 
 def _sentence(code: str) -> str:

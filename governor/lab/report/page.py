@@ -45,7 +45,7 @@ second (a fluid optimum: queues filled before can push a share slightly above it
 </header>
 <main>
 <section id="clients" aria-label="What clients saw">
-<h2>What clients saw</h2>
+<h2>What clients saw <span id="now" class="about"></span></h2>
 <noscript><p>The charts need JavaScript; the scores and decisions on this page do not.</p></noscript>
 <div id="lane" class="lane"></div>
 <div class="charts" id="main-charts"></div>

@@ -107,17 +107,19 @@ def decision_rows(decisions: Sequence[Decision]) -> str:
 def _row(index: int, d: Decision) -> str:
     evidence = "".join(f"<li>{escape(item)}</li>" for item in evidence_in_words(d.evidence))
     evidence = f'<ul class="evidence">{evidence}</ul>' if evidence else ""
-    verdict = d.verdict or "the run ended before its effect was due"
+    uncapped = ""
+    if d.uncapped not in {"", d.after}:
+        uncapped = f"<br><small>without bounds and steps: {escape(d.uncapped)}</small>"
     code = f" <code>{escape(d.verdict_code)}</code>" if d.verdict_code else ""
     return (
         f'<tr id="d{index}" tabindex="-1"><td class="num">{d.at_s:.1f} s</td>'
         f"<td><b>{escape(d.target)}</b><br>{escape(d.knob)}<br><small>{escape(d.id)}</small></td>"
         f'<td><span class="before">{escape(d.before)}</span><br>'
-        f'<span class="arrow">→</span> <span class="new">{escape(d.after)}</span></td>'
+        f'<span class="arrow">→</span> <span class="new">{escape(d.after)}</span>{uncapped}</td>'
         f"<td>{escape(d.summary)}<br>"
         f"<small><code>{escape(d.code)}</code> {escape(d.sentence)}</small>{evidence}</td>"
         f'<td><span class="outcome {d.outcome}">{d.outcome}</span> '
-        f"<small>{escape(verdict)}{code}</small></td></tr>\n"
+        f"<small>{escape(d.verdict)}{code}</small></td></tr>\n"
     )
 
 
@@ -133,7 +135,7 @@ def evidence_in_words(evidence: Mapping[str, float | None]) -> list[str]:
         elif name.endswith("_s"):
             text = seconds(value)
         else:
-            text = percent(value) if name.endswith("share") else number(value)
+            text = percent(value) if name.endswith(("share", "utilisation")) else number(value)
         found.append(f"{words} {text}")
     return found
 

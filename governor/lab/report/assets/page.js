@@ -63,6 +63,7 @@
     holder.append(list);
     return (chart) => {
       const at = chart.cursor.idx;
+      document.getElementById("now").textContent = at == null ? "" : "at " + short(chart.data[0][at]) + " s";
       values.forEach((value, number) => {
         const found = at == null ? undefined : chart.data[number + 1][at];
         value.textContent = at == null ? "" : found == null ? series[number].unset || "–" : series[number].show(found);
@@ -142,10 +143,10 @@
       height: plan.height,
       padding: [plan.labels ? 22 : 8, RIGHT, 0, 0],
       legend: { show: false },
-      cursor: { sync: { key: "run", setSeries: false }, drag: { x: false, y: false, setScale: false }, points: { size: 7 } },
+      cursor: { y: false, sync: { key: "run", setSeries: false }, drag: { x: false, y: false, setScale: false }, points: { size: 7 } },
       scales: { x: { time: false, range: [0, data.duration] }, y: { distr: plan.log ? 3 : 1, range: plan.y } },
       axes: [
-        { ...axis, size: 30, gap: 4, space: 60, values: (_, ticks) => ticks.map((t) => t + " s") },
+        { ...axis, size: 30, gap: 4, space: 60, incrs: [1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600], values: (_, ticks) => ticks.map((t) => t + " s") },
         { ...axis, size: plan.small ? SMALL_GUTTER : GUTTER, gap: 6, space: 28, incrs: FORMAT[plan.unit] ? undefined : WHOLE,
           filter: plan.log ? (_, ticks) => ticks.map((t) => (/^[125]e/.test(Number(t.toPrecision(6)).toExponential()) ? t : null)) : undefined,
           values: (_, ticks) => ticks.map((t) => (t == null ? null : show(t))) },
