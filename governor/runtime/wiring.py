@@ -46,9 +46,21 @@ def _prometheus_source(settings: Settings) -> MetricSource:
             "source.prometheus.url is not set: name your Prometheus "
             "(--source-url http://127.0.0.1:9090, or GOVERNOR_SOURCE__PROMETHEUS__URL)"
         )
-    raise DocumentError(
-        "source.kind: reading from Prometheus is not built yet in this version; "
-        "use source.kind envoy (--envoy-admin http://127.0.0.1:9901)"
+    from governor.adapters.prometheus import PrometheusSource
+    from governor.adapters.prometheus_client import PrometheusOptions
+
+    token = asked.bearer_token.get_secret_value() if asked.bearer_token else None
+    return PrometheusSource(
+        PrometheusOptions(
+            url=str(asked.url).rstrip("/"),
+            dialect=asked.dialect,
+            timeout_s=asked.timeout_s,
+            bearer_token=token,
+            bearer_token_file=asked.bearer_token_file,
+            ca_file=asked.ca_file,
+            insecure_skip_verify=asked.insecure_skip_verify,
+            headers=asked.headers,
+        )
     )
 
 
