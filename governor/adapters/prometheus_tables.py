@@ -97,16 +97,16 @@ class Answers:
         }
         find = RowFinder(index, names)
         self._columns: dict[str, Column] = {}
-        plain = {q.name: self._column(q, rows, find) for q, rows in answered if q.zero is None}
+        columns = [(query, self._column(query, rows, find)) for query, rows in answered]
+        plain = {query.name: column for query, column in columns if query.zero is None}
         count = plain["edge.count"].values
         new = ~(count >= LEAST_SAMPLES)
         self._short = ~(count * windows.step_s >= LEAST_COVER * windows.range_s)
-        for query, rows in answered:
-            column = self._column(query, rows, find)
+        for query, column in columns:
             if query.zero is not None:
-                scope = plain[query.zero].values
-                unmoved = np.isnan(column.values) & ~column.odd & ~np.isnan(scope) & ~self._spread(query, new)
-                column.values[unmoved] = 0.0
+                there = self._spread(~np.isnan(plain[query.zero].values), query.zero, query.table)
+                there = there & ~self._spread(new, "edge", query.table)
+                column.values[np.isnan(column.values) & ~column.odd & there] = 0.0
             column.partial |= query.partial
             if query.name in self._columns:
                 self._columns[query.name].fill(column)
@@ -134,13 +134,13 @@ class Answers:
         if table == "service":
             return np.zeros(self._sizes[table], np.bool_)
         old = is_stale(self._now - self.values("edge.seen"), self._step_s)
-        return np.asarray(old[self._edge_of(table)])
+        return self._spread(old, "edge", table)
 
     def resets(self, table: str) -> Flags:
         """Rows of `table` with counters that fell: those of an edge all live in the same proxies."""
         if table == "service":
             return np.asarray(self.values("service.resets") > 0)
-        return np.asarray((self.values("edge.resets") > 0)[self._edge_of(table)])
+        return self._spread(self.values("edge.resets") > 0, "edge", table)
 
     def signal(self, name: str) -> Signal:
         """One query as a signal."""
@@ -159,21 +159,17 @@ class Answers:
         return Column.of(rows, at, self._sizes[query.table], largest=largest)
 
     def _edge_of(self, table: str) -> NDArray[np.intp]:
-        if table == "edge":
-            return np.arange(len(self.index.edges))
         return (self.index.backend_edge if table == "backend" else self.index.api_edge).astype(np.intp)
 
     def _short_in(self, table: str) -> Flags:
         """Rows whose samples cover too little of the window: `rate` does not extrapolate over the rest."""
         if table == "service":
             return np.zeros(self._sizes[table], np.bool_)
-        return np.asarray(self._short[self._edge_of(table)])
+        return self._spread(self._short, "edge", table)
 
-    def _spread(self, query: Query, new: Flags) -> Flags:
-        """Which rows of the query's table belong to new edges."""
-        if query.table == "service":
-            return np.zeros(self._sizes["service"], np.bool_)
-        return np.asarray(new[self._edge_of(query.table)])
+    def _spread(self, flags: Flags, of: str, table: str) -> Flags:
+        """`flags` on rows of `of` (a table or query) as flags on rows of `table`: each takes its edge's."""
+        return flags if of.partition(".")[0] == table else np.asarray(flags[self._edge_of(table)])
 
 
 def tables_of(answers: Answers) -> dict[str, dict[str, Signal]]:

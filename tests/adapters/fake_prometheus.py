@@ -1,4 +1,4 @@
-"""A stand-in for Prometheus: a real HTTP server on 127.0.0.1 that answers as it is told and notes what was asked."""
+"""A stand-in for Prometheus: a real HTTP server on 127.0.0.1 that answers as told and notes what was asked."""
 
 from __future__ import annotations
 
@@ -56,17 +56,16 @@ class FakePrometheus:
         self.reply_to: str | None = None
         self.asked: list[Asked] = []
         self.released = threading.Event()
-        self._lock = threading.Lock()
-        self._connections: set[socket.socket] = set()
+        self.connections: set[socket.socket] = set()
         table = read_dialect(dialect)
         self._names: dict[str, str] = {}
         for query in table.queries:
             key = _normal(query.promql)
             count = sum(name.partition("#")[0] == query.name for name in self._names.values())
             self._names[key] = query.name if count == 0 else f"{query.name}#{count}"
-        self._names |= {_normal(table.api_samples): "samples.api", _normal(table.edge_samples): "samples.edge"}
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self._server.daemon_threads = False
+        self._samples = {_normal(table.api_samples): "samples.api", _normal(table.edge_samples): "samples.edge"}
+        self._server = _Server(("127.0.0.1", 0), _Handler)
+        self._server.fake = self
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
 
     @property
@@ -86,7 +85,7 @@ class FakePrometheus:
     ) -> None:
         self.released.set()
         self._server.shutdown()
-        for connection in tuple(self._connections):  # an exception that is still held keeps its connection
+        for connection in tuple(self.connections):  # an exception that is still held keeps its connection
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
         self._server.server_close()
@@ -98,7 +97,7 @@ class FakePrometheus:
     def answer(self, path: str, form: Mapping[str, str]) -> dict[str, Any]:
         name = self.name_of(form["query"])
         if path.endswith("/query_range"):
-            kind, result = "matrix", self._matrix(name, form)
+            kind, result = "matrix", self._matrix(self._samples.get(_normal(form["query"]), "?"), form)
         elif name == "probe":
             times = [self.now - 1 - self.step * k for k in range(40, -1, -1)]
             kind, result = "matrix", [{"metric": {}, "values": [[t, "2"] for t in times]}]
@@ -117,53 +116,55 @@ class FakePrometheus:
             found.append({"metric": dict(labels), "values": pairs})
         return found
 
-    def _handler(self) -> type[BaseHTTPRequestHandler]:
-        fake = self
 
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-            timeout = 5
+class _Server(ThreadingHTTPServer):
+    daemon_threads = False
+    fake: FakePrometheus
 
-            def setup(self) -> None:
-                super().setup()
-                fake._connections.add(self.connection)
 
-            def do_GET(self) -> None:
-                self._respond()
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    timeout = 5
+    wbufsize = 65536  # head and body in one packet
+    server: _Server
 
-            def do_POST(self) -> None:
-                self._respond()
+    def setup(self) -> None:
+        super().setup()
+        self.server.fake.connections.add(self.connection)
 
-            def _respond(self) -> None:
-                parts = urlsplit(self.path)
-                body = self.rfile.read(int(self.headers.get("content-length") or 0)).decode()
-                form = {k: v[0] for k, v in parse_qs(body or parts.query).items()}
-                with fake._lock:
-                    fake.asked.append(Asked(self.command, parts.path, parts.query, dict(self.headers), form))
-                reply = fake.reply
-                if reply is not None and fake.reply_to in {None, fake.name_of(form.get("query", ""))}:
-                    self._send(reply)
-                else:
-                    self._send(Reply(200, json.dumps(fake.answer(parts.path, form)).encode()))
+    def do_GET(self) -> None:
+        self._respond()
 
-            def _send(self, reply: Reply) -> None:
-                if reply.hang:
-                    fake.released.wait(10)
-                    self.close_connection = True
-                    return
-                self.send_response(reply.status)
-                for name, value in reply.headers.items():
-                    self.send_header(name, value)
-                self.send_header("content-length", str(len(reply.body)))
-                self.end_headers()
-                self.wfile.write(reply.body[: len(reply.body) - reply.cut])
-                if reply.cut:
-                    self.close_connection = True
+    def do_POST(self) -> None:
+        self._respond()
 
-            def log_message(self, format: str, *args: object) -> None:
-                pass
+    def _respond(self) -> None:
+        fake = self.server.fake
+        parts = urlsplit(self.path)
+        body = self.rfile.read(int(self.headers.get("content-length") or 0)).decode()
+        form = {k: v[0] for k, v in parse_qs(body or parts.query).items()}
+        fake.asked.append(Asked(self.command, parts.path, parts.query, dict(self.headers), form))
+        if fake.reply is not None and fake.reply_to in {None, fake.name_of(form.get("query", ""))}:
+            self._send(fake.reply)
+        else:
+            self._send(Reply(200, json.dumps(fake.answer(parts.path, form)).encode()))
 
-        return Handler
+    def _send(self, reply: Reply) -> None:
+        if reply.hang:
+            self.server.fake.released.wait(10)
+            self.close_connection = True
+            return
+        self.send_response(reply.status)
+        for name, value in reply.headers.items():
+            self.send_header(name, value)
+        self.send_header("content-length", str(len(reply.body)))
+        self.end_headers()
+        self.wfile.write(reply.body[: len(reply.body) - reply.cut])
+        if reply.cut:
+            self.close_connection = True
+
+    def log_message(self, *args: object) -> None:
+        pass
 
 
 def _normal(query: str) -> str:

@@ -1,0 +1,198 @@
+"""A real Prometheus that scrapes a real Envoy and services under load, and the frame that comes of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import requests
+
+from governor.adapters.prometheus import PrometheusOptions, PrometheusSource
+from governor.adapters.prometheus_client import PrometheusClient
+from governor.adapters.prometheus_queries import Windows, read_dialect
+from governor.domain import GapReason, MeshFrame
+from governor.errors import SourceError, SourceRefused
+from governor.lab.document_files import parse_scenario
+from governor.lab.envoy_process import envoy_binary
+from governor.lab.mesh import MeshLab
+from governor.lab.results import LoadResult
+
+pytestmark = [pytest.mark.prometheus, pytest.mark.timeout(90)]
+RATE = {"shop.high": 60.0, "shop.low": 120.0}
+DURATION = 14
+SMALL = f"""
+name: small
+description: one service, two classes
+duration_s: {DURATION}
+seed: 7
+topology:
+  services:
+    - {{name: web, replicas: 2, workers: 8, service_time_s: 0.02}}
+apis:
+  - {{name: shop, priority: high, calls: {{service: web}}}}
+  - {{name: shop, priority: low, calls: {{service: web}}}}
+load:
+  classes:
+    shop.high: {{schedule: [[{DURATION}, {RATE["shop.high"]:g}]]}}
+    shop.low: {{schedule: [[{DURATION}, {RATE["shop.low"]:g}]]}}
+slo: {{latency_s: 0.5, timeout_s: 2.0}}
+"""
+WINDOW_S = 6.0
+
+
+def _absent(reason: str) -> None:
+    if os.environ.get("CI") == "true":
+        pytest.fail(f"CI must have it: {reason}")
+    pytest.skip(reason)
+
+
+def _free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        port: int = one.getsockname()[1]
+        return port
+
+
+class Prometheus:
+    """One process of Prometheus with its data in `directory`."""
+
+    def __init__(self, directory: Path, jobs: list[dict[str, object]]) -> None:
+        binary = shutil.which("prometheus")
+        if binary is None:
+            _absent("no `prometheus` on the PATH (Debian: apt install prometheus)")
+            raise AssertionError
+        directory.mkdir()
+        (directory / "prometheus.yml").write_text(json.dumps({"scrape_configs": jobs}))
+        self.url = f"http://127.0.0.1:{_free_port()}"
+        self._log = (directory / "log").open("w")
+        self._process = subprocess.Popen(
+            [
+                binary,
+                f"--config.file={directory}/prometheus.yml",
+                f"--storage.tsdb.path={directory}/tsdb",
+                f"--web.listen-address={self.url.removeprefix('http://')}",
+                "--log.level=warn",
+            ],
+            stdout=self._log,
+            stderr=self._log,
+        )
+        try:
+            self._wait_ready()
+        except BaseException:
+            self.stop()
+            raise
+
+    def _wait_ready(self) -> None:
+        session = requests.Session()
+        session.trust_env = False
+        deadline = time.monotonic() + 20
+        with session:
+            while True:
+                assert self._process.poll() is None, "Prometheus ended at once: see its log"
+                assert time.monotonic() < deadline, "Prometheus does not get ready"
+                try:
+                    if session.get(f"{self.url}/-/ready", timeout=1).ok:
+                        return
+                except requests.ConnectionError:
+                    pass
+                time.sleep(0.05)
+
+    def stop(self) -> None:
+        self._process.terminate()
+        try:
+            self._process.wait(10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._log.close()
+
+
+@pytest.fixture
+def empty(tmp_path: Path) -> Iterator[Prometheus]:
+    server = Prometheus(tmp_path / "prometheus", [])
+    yield server
+    server.stop()
+
+
+@pytest.mark.parametrize("name", ["envoy", "istio"])
+def test_every_query_of_a_dialect_is_valid_promql(empty: Prometheus, name: str) -> None:
+    client = PrometheusClient(PrometheusOptions(empty.url))
+    dialect, windows = read_dialect(name), Windows(15, 20, 5)
+    for query in dialect.queries:
+        assert client.query(windows.fill(query.promql)) == []
+    for promql in (dialect.api_samples, dialect.edge_samples):
+        assert client.query_range(windows.fill(promql), 0, 60, 5) == []
+    assert client.query(dialect.probe_of({"envoy_cluster_name": 'a "quote"\\ and\na line'})) == []
+    with pytest.raises(SourceRefused, match=r"answers 400 \(.*parse error"):
+        client.query("sum(")
+    client.close()
+
+
+@pytest.mark.envoy
+@pytest.mark.usefixtures("real_envoy")
+def test_a_real_mesh_is_seen_as_its_load_generator_knows_it(tmp_path: Path) -> None:
+    address = f"127.0.80.{os.getpid() % 250 + 1}"
+    envoy_binary()
+    scenario = parse_scenario(SMALL, Path("small.yaml"))
+    results: list[LoadResult] = []
+    with MeshLab(scenario, tmp_path / "lab", address) as lab:
+        server = Prometheus(tmp_path / "prometheus", lab.scrape_targets)
+        source = PrometheusSource(PrometheusOptions(server.url, dialect="envoy"))
+        load = threading.Thread(target=lambda: results.append(lab.run()))
+        load.start()
+        try:
+            frame = _settled(source)
+            history = source.history_s()
+        finally:
+            source.close()
+            load.join()
+            server.stop()
+    (result,) = results
+    assert sum(int(counts.sum()) for counts in result.ok.values()) > 0.9 * DURATION * sum(RATE.values())
+    total = sum(RATE.values())
+    assert frame.index.edges == ("out|ingress|web",)
+    assert frame.edge.rate[0] == pytest.approx(total, rel=0.2)
+    assert frame.edge.attempts[0] == pytest.approx(total, rel=0.2)
+    assert frame.edge.errors[0] == frame.edge.overflow[0] == frame.edge.retries[0] == 0
+    assert 0.015 < frame.edge.latency_mean[0] < 0.2
+    assert 0.005 < frame.edge.latency_p50[0] <= frame.edge.latency_p99[0] <= 0.5
+    offered = dict(zip(frame.index.apis, frame.api.offered.tolist(), strict=True))
+    assert offered == pytest.approx(RATE, rel=0.2)
+    assert frame.api.limited.tolist() == [0, 0]
+    assert frame.backend.rate.sum() == pytest.approx(total, rel=0.2)
+    web = frame.index.services.index("web")
+    assert frame.service.cpu_used[web] == pytest.approx(total * 0.02, rel=0.4)
+    assert (frame.service.cpu_limit[web], frame.service.replicas[web]) == (16, 2)
+    assert frame.service.completions[web] == pytest.approx(total, rel=0.2)
+    assert frame.trust_of("edge.rate", "edge.attempts", "backend.errors", "api.offered") == 1.0
+    assert frame.age_s < 3
+    assert history >= 0
+    missing = {gap.subject for gap in frame.gaps if gap.reason is GapReason.MISSING}
+    assert missing == {"ingress"}  # clients have no CPU that anybody reports
+    samples = frame.samples
+    assert samples is not None
+    assert samples.step_s == 1
+    assert np.nanmean(samples.service_arrivals[:, web]) == pytest.approx(total, rel=0.25)
+
+
+def _settled(source: PrometheusSource) -> MeshFrame:
+    """The first frame whose window is full of scrapes under load and holds enough requests for a p99."""
+    deadline = time.monotonic() + DURATION
+    while True:
+        try:
+            frame = source.observe(WINDOW_S)
+            if np.isfinite(frame.edge.latency_p99).all() and (frame.edge.rate > 0.9 * sum(RATE.values())).all():
+                return frame
+        except SourceError:
+            pass  # not scraped twice yet
+        assert time.monotonic() < deadline, "no full window while the load ran"
+        time.sleep(0.25)
