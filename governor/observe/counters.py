@@ -34,7 +34,7 @@ def usable_rows(times: Floats) -> Rows:
     """
     if len(times) == 0:
         return np.empty(0, np.intp)
-    after = np.minimum.accumulate(np.append(times[1:], np.inf)[::-1])[::-1]
+    after = np.fmin.accumulate(np.append(times[1:], np.inf)[::-1])[::-1]
     return np.flatnonzero(np.isfinite(times) & (times < after))
 
 

@@ -90,6 +90,7 @@ def test_restart_is_when_most_counters_fall() -> None:
 @pytest.mark.parametrize(
     ("times", "kept"),
     [
+        ([1, np.nan, 2], [0, 2]),
         ([], []),
         ([1, 2, 3], [0, 1, 2]),
         ([1, 2, 2, 3], [0, 2, 3]),
