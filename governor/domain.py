@@ -67,6 +67,16 @@ class MeshIndex:
         assert len(self.backend_edge) == len(self.backends)
         assert len(self.api_edge) == len(self.apis)
 
+    @property
+    def sizes(self) -> Mapping[str, int]:
+        """Rows of each table of signals: service, edge, backend, api."""
+        return {
+            "service": len(self.services),
+            "edge": len(self.edges),
+            "backend": len(self.backends),
+            "api": len(self.apis),
+        }
+
     def same_names(self, other: MeshIndex) -> bool:
         """Whether arrays over `other` line up with arrays over this index."""
         return self is other or (

@@ -7,17 +7,20 @@ window. Source: Envoy, operations/admin.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Sequence
 from urllib.parse import quote
 
 import numpy as np
 
+from governor.adapters.clock import SystemClock
 from governor.adapters.dialects import dialect
 from governor.adapters.envoy_admin_names import edge_of_cluster
 from governor.adapters.envoy_admin_routes import read_routes
 from governor.adapters.envoy_admin_sampler import Page, Sampler, Sweep, Target
 from governor.adapters.envoy_admin_series import Series
 from governor.adapters.envoy_admin_tables import (
+    RowFinder,
     Sheet,
     Tables,
     api_table,
@@ -26,6 +29,7 @@ from governor.adapters.envoy_admin_tables import (
     rate_samples,
     service_table,
 )
+from governor.adapters.envoy_files_admin import EnvoyAdmin
 from governor.domain import Gap, GapReason, MeshFrame, MeshIndex
 from governor.errors import SourceError, SourceUnreachable
 from governor.observe.frame import Measured, build_frame
@@ -37,17 +41,7 @@ HISTOGRAM_S = 10.0
 """Envoy merges its histograms every 5 s: a shorter window may hold none of their growth."""
 ROUTES_KEPT_S = 30.0
 TIMEOUT_S = 2.0
-LIMIT_PREFIX = "limit."
-"""A rate limit's stat_prefix is this and the API's name."""
 Route = tuple[str, str]
-
-
-class WallClock:
-    """The machine's own time."""
-
-    def now(self) -> float:
-        """Seconds since the epoch."""
-        return time.time()
 
 
 class EnvoyAdminSource:
@@ -67,12 +61,13 @@ class EnvoyAdminSource:
         clock: Clock | None = None,
     ) -> None:
         self._admin = [url.rstrip("/") for url in admin_urls]
-        self._clock = clock or WallClock()
+        self._clock = clock or SystemClock()
         wanted = quote("".join(dialect("admin")["filter"].split()), safe="")
         envoys = [Target(f"{u}/stats/prometheus?usedonly&filter={wanted}", f"Envoy at {u}") for u in self._admin]
         pages = [Target(url, f"workload metrics at {url}") for url in workload_urls]
         self._sampler = Sampler([*envoys, *pages], step_s, timeout_s, self._clock)
         self._index: MeshIndex | None = None
+        self._rows: RowFinder | None = None
         self._routes: dict[Route, str] = {}
         self._routes_at = -np.inf
         self._routes_error: str | None = None
@@ -85,8 +80,11 @@ class EnvoyAdminSource:
         self._refresh_routes()
         sheets = self._sheets(sweeps, window_s)
         index = self._names(sheets)
-        rows = _rows_of(index)
-        now, recent = Tables(sheets, index, rows), self._recent(sweeps, window_s, index)
+        if self._rows is None or self._rows.index is not index:
+            self._rows = RowFinder(index)
+        now = Tables(sheets, self._rows)
+        # A window that is long enough for histograms serves both.
+        recent = now if window_s >= HISTOGRAM_S else Tables(self._sheets(sweeps, HISTOGRAM_S), self._rows)
         newest = max(s.wall for s in sweeps if any(s.pages[: len(self._admin)]))
         at = self._clock.now()
         gaps = self._gaps(sheets)
@@ -133,7 +131,7 @@ class EnvoyAdminSource:
         routes: dict[Route, str] = {}
         try:
             for url in self._admin:
-                routes |= read_routes(self._sampler.session, url, self._sampler.timeout_s)
+                routes |= read_routes(EnvoyAdmin(url, self._sampler.timeout_s))
         except SourceError as error:
             self._routes_error = str(error)
             return
@@ -148,14 +146,9 @@ class EnvoyAdminSource:
                 continue
             kept = [p for p in pages if p.at >= newest - span_s - 0.2 * self._sampler.step_s]
             series = list(target.book.series)
-            found.append(
-                Sheet(np.array([p.at for p in kept]), _matrix(kept, len(series)), series, n < len(self._admin))
-            )
+            times = np.array([p.at for p in kept])
+            found.append(Sheet(target.name, times, _matrix(kept, len(series)), series, n < len(self._admin)))
         return found
-
-    def _recent(self, sweeps: Sequence[Sweep], window_s: float, index: MeshIndex) -> Tables:
-        envoys = [s for s in self._sheets(sweeps, max(window_s, HISTOGRAM_S)) if s.hides_zero]
-        return Tables(envoys, index, _rows_of(index))
 
     def _names(self, sheets: Sequence[Sheet]) -> MeshIndex:
         subjects: dict[str, set[tuple[str, ...]]] = {}
@@ -192,32 +185,7 @@ def _matrix(pages: Sequence[Page], width: int) -> np.ndarray:
 
 def _apis(routes: dict[Route, str]) -> dict[str, str]:
     """API name to entry edge; a route name that two virtual hosts share is told apart by its host."""
-    names = [route for _, route in routes]
+    names = Counter(route for _, route in routes)
     return {
-        (route if names.count(route) == 1 else f"{host}/{route}"): cluster
-        for (host, route), cluster in routes.items()
+        (route if names[route] == 1 else f"{host}/{route}"): cluster for (host, route), cluster in routes.items()
     }
-
-
-class _rows_of:  # noqa: N801 - called like the function it stands for
-    """Row of a subject in the index, -1 if it has none."""
-
-    def __init__(self, index: MeshIndex) -> None:
-        self._edge = {name: i for i, name in enumerate(index.edges)}
-        self._service = {name: i for i, name in enumerate(index.services)}
-        self._backend = {
-            (index.edges[e], name): i
-            for i, (e, name) in enumerate(zip(index.backend_edge, index.backends, strict=True))
-        }
-        self._api = {name: i for i, name in enumerate(index.apis)}
-
-    def __call__(self, table: str, subject: tuple[str, ...]) -> int:
-        if table == "edge":
-            return self._edge.get(subject[0], -1)
-        if table == "service":
-            return self._service.get(subject[0], -1)
-        if table == "backend":
-            return self._backend.get((subject[0], subject[1]), -1)
-        if table == "limit":
-            return self._api.get(subject[0].removeprefix(LIMIT_PREFIX), -1)
-        return self._api.get(subject[1], self._api.get("/".join(subject), -1))

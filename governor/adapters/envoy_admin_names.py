@@ -8,6 +8,8 @@ from functools import cache
 from governor.adapters.dialects import dialect
 from governor.observe.index import EdgeName
 
+LIMIT_PREFIX = "limit."
+"""A rate limit's filter, ECDS resource and stat_prefix are called this and the API's name."""
 ELSEWHERE = "envoy"
 """Caller of a cluster whose name does not say who calls."""
 _POD = re.compile(r"^(?P<service>.+?)(-[0-9a-f]{6,10}-[0-9a-z]{5}|-[0-9]+)$")

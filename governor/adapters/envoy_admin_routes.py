@@ -5,29 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import requests
-
-from governor.errors import SourceRefused, SourceUnreachable
+from governor.adapters.envoy_files_admin import EnvoyAdmin
 
 RESOURCES = ("dynamic_route_configs", "static_route_configs")
 
 
-def read_routes(session: requests.Session, admin_url: str, timeout_s: float) -> dict[tuple[str, str], str]:
+def read_routes(admin: EnvoyAdmin) -> dict[tuple[str, str], str]:
     """(virtual host, stat_prefix of the route) to cluster; routes without a stat_prefix have no counters."""
     found: dict[tuple[str, str], str] = {}
     for resource in RESOURCES:
-        url = f"{admin_url}/config_dump?resource={resource}"
-        try:
-            answer = session.get(url, timeout=timeout_s)
-            if answer.status_code == requests.codes.not_found:  # Envoy's answer when there is none of this kind
-                continue
-            answer.raise_for_status()
-            document = answer.json()
-        except requests.JSONDecodeError as error:
-            raise SourceRefused(f"{url} does not answer with JSON: is this Envoy's admin address?") from error
-        except requests.RequestException as error:
-            raise SourceUnreachable(f"{url}: {error}") from error
-        found.update(routes_in(document))
+        found.update(routes_in(admin.json_if_any(f"/config_dump?resource={resource}") or {}))
     return found
 
 

@@ -14,6 +14,7 @@ import requests
 from numpy.typing import NDArray
 
 from governor.adapters.envoy_admin_series import SeriesBook
+from governor.adapters.network_errors import root_cause
 from governor.errors import SourceError, SourceRefused, SourceUnreachable
 from governor.ports import Clock
 
@@ -74,7 +75,8 @@ def fetch(session: requests.Session, url: str, name: str, timeout_s: float) -> s
         ) from error
     except requests.RequestException as error:
         raise SourceUnreachable(
-            f"{name} cannot be reached ({_root(error)}): is it running, and is this its admin or metrics address?"
+            f"{name} cannot be reached ({root_cause(error)}): is it running, and is this its admin or metrics "
+            "address?"
         ) from error
     if answer.status_code != requests.codes.ok:
         raise SourceRefused(f"{name} answers {answer.status_code}: {answer.text[:200].strip()}")
@@ -142,10 +144,3 @@ class Sampler:
                 self._changed.notify_all()
             due = max(due + self.step_s, time.monotonic())
             self._stop.wait(due - time.monotonic())
-
-
-def _root(error: BaseException) -> str:
-    """The innermost reason of a chain of network errors, without the object dumps of the outer ones."""
-    while (inner := error.__cause__ or error.__context__) is not None:
-        error = inner
-    return str(error)

@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from governor.adapters.envoy_admin_names import LIMIT_PREFIX
 from governor.adapters.envoy_admin_series import Series
 from governor.domain import GapReason, MeshIndex, RateSamples
 from governor.observe.counters import counter_rates, gauge_means, restarts, steps
-from governor.observe.histogram import least_count, mean, quantile
+from governor.observe.histogram import QUANTILES, least_count, mean, quantile
 from governor.observe.signals import Signal
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 MILLISECONDS = 1000.0
-QUANTILES = {"latency_p50": 0.5, "latency_p99": 0.99, "latency_p999": 0.999}
+Rows = NDArray[np.intp]
+Places = Mapping[tuple[str, str], tuple[Rows, Rows]]
+"""For each (table, signal): positions of its series, and the row of each."""
 
 
 @dataclass(frozen=True, eq=False)
 class Sheet:
     """Good scrapes of one page, oldest first."""
 
+    name: str
+    """Of the page, unique."""
     times: Floats
     """(K,) seconds of a clock that never jumps."""
     values: Floats
@@ -39,31 +44,70 @@ class _Folded:
     """Rates and means of one sheet's series, (n,)."""
 
     per_s: Floats
-    span_s: Floats
+    grown: Floats
+    """What a counter grew by in the intervals without a reset."""
+    bound: Floats
+    """Upper bounds of buckets."""
     reset: Flags
     infinite: Flags
     level: Floats
 
 
-class Tables:
-    """Sums over all sheets by table, signal and row of `index`.
+class RowFinder:
+    """Rows of series in the tables of one index; what was looked up once is kept while the index stays."""
 
-    `rows` maps a subject of a table to its row: ("edge", ("out|a|b",)) to 3. Subjects without a row are left out.
-    """
-
-    def __init__(
-        self, sheets: Sequence[Sheet], index: MeshIndex, rows: Callable[[str, tuple[str, ...]], int]
-    ) -> None:
+    def __init__(self, index: MeshIndex) -> None:
         self.index = index
-        self._sheets = [(sheet, _fold(sheet)) for sheet in sheets]
-        self._places = [_places(sheet.series, rows) for sheet in sheets]
-        self._sizes = {
-            "edge": len(index.edges),
-            "backend": len(index.backends),
-            "api": len(index.apis),
-            "limit": len(index.apis),
-            "service": len(index.services),
+        self._edge = {name: i for i, name in enumerate(index.edges)}
+        self._service = {name: i for i, name in enumerate(index.services)}
+        self._backend = {
+            (index.edges[e], name): i
+            for i, (e, name) in enumerate(zip(index.backend_edge, index.backends, strict=True))
         }
+        self._api = {name: i for i, name in enumerate(index.apis)}
+        self._found: dict[str, tuple[int, Places]] = {}
+
+    def places(self, sheet: Sheet) -> Places:
+        """Where the series of one page belong; a page's series only ever grow in number."""
+        size, places = self._found.get(sheet.name, (-1, {}))
+        if size != len(sheet.series):
+            places = self._look_up(sheet.series)
+            self._found[sheet.name] = len(sheet.series), places
+        return places
+
+    def _look_up(self, series: Sequence[Series]) -> Places:
+        found: dict[tuple[str, str], tuple[list[int], list[int]]] = {}
+        for slot, one in enumerate(series):
+            row = self._row(one.table, one.subject)
+            if row >= 0:
+                slots, at = found.setdefault((one.table, one.signal), ([], []))
+                slots.append(slot)
+                at.append(row)
+        return {key: (np.array(slots, np.intp), np.array(at, np.intp)) for key, (slots, at) in found.items()}
+
+    def _row(self, table: str, subject: tuple[str, ...]) -> int:
+        """Row of a subject in its table, -1 if it has none."""
+        match table:
+            case "edge":
+                return self._edge.get(subject[0], -1)
+            case "service":
+                return self._service.get(subject[0], -1)
+            case "backend":
+                return self._backend.get((subject[0], subject[1]), -1)
+            case "limit":
+                return self._api.get(subject[0].removeprefix(LIMIT_PREFIX), -1)
+            case _:
+                return self._api.get(subject[1], self._api.get("/".join(subject), -1))
+
+
+class Tables:
+    """Sums over all sheets by table, signal and row of an index."""
+
+    def __init__(self, sheets: Sequence[Sheet], rows: RowFinder) -> None:
+        self.index = rows.index
+        self._sheets = [(sheet, _fold(sheet)) for sheet in sheets]
+        self._places = [rows.places(sheet) for sheet in sheets]
+        self._sizes = {**rows.index.sizes, "limit": len(rows.index.apis)}
 
     def rate(self, table: str, signal: str, *, zero: bool) -> tuple[Floats, Mapping[GapReason, Flags]]:
         """Sum of rates by row, with its flaws; where nothing counts, 0 if `zero` (never moved), else NaN."""
@@ -109,20 +153,24 @@ class Tables:
 
     def buckets(self, table: str, signal: str) -> tuple[Floats, Floats]:
         """Growth of cumulative buckets (rows, b) over the window, and their bounds (b,) in the metric's unit."""
-        found = [
-            (slots, at, i)
-            for i, p in enumerate(self._places)
-            if (pair := p.get((table, signal)))
-            for slots, at in [pair]
-        ]
-        bounds = sorted({self._sheets[i][0].series[s].bound for slots, _, i in found for s in slots})
-        column = {bound: n for n, bound in enumerate(bounds)}
+        parts = list(self._each(table, signal))
+        bounds = (
+            np.unique(np.concatenate([folded.bound[slots] for folded, slots, _ in parts]))
+            if parts
+            else np.empty(0)
+        )
         grown = np.zeros((self._sizes[table], len(bounds)))
-        for slots, at, i in found:
-            sheet, folded = self._sheets[i]
-            places = np.array([column[sheet.series[s].bound] for s in slots], np.intp)
-            np.add.at(grown, (at, places), np.nan_to_num(folded.per_s[slots] * folded.span_s[slots]))
-        return grown, np.array(bounds)
+        for folded, slots, at in parts:
+            columns = np.searchsorted(bounds, folded.bound[slots])
+            np.add.at(grown, (at, columns), np.nan_to_num(folded.grown[slots]))
+        return grown, bounds
+
+    def grown(self, table: str, signal: str) -> Floats:
+        """Sum of what counters grew by in the window, by row."""
+        total = np.zeros(self._sizes[table])
+        for folded, slots, at in self._each(table, signal):
+            np.add.at(total, at, np.nan_to_num(folded.grown[slots]))
+        return total
 
     def step_rates(self, table: str, signal: str) -> Floats:
         """Rates of each single interval (K - 1, rows), all sheets aligned at their newest scrape."""
@@ -136,27 +184,13 @@ class Tables:
                 np.add.at(total.T, at, steps(sheet.times, values)[-length:].T)
         return total
 
-    def _each(self, table: str, signal: str) -> Iterable[tuple[_Folded, NDArray[np.intp], NDArray[np.intp]]]:
+    def _each(self, table: str, signal: str) -> Iterable[tuple[_Folded, Rows, Rows]]:
         for (_, folded), places in zip(self._sheets, self._places, strict=True):
             if (pair := places.get((table, signal))) is not None:
                 yield folded, *pair
 
 
-_NONE = np.empty(0, np.intp)
-
-
-def _places(
-    series: Sequence[Series], rows: Callable[[str, tuple[str, ...]], int]
-) -> dict[tuple[str, str], tuple[NDArray[np.intp], NDArray[np.intp]]]:
-    """For each (table, signal): positions of its series, and the row of each."""
-    found: dict[tuple[str, str], tuple[list[int], list[int]]] = {}
-    for slot, one in enumerate(series):
-        row = rows(one.table, one.subject)
-        if row >= 0:
-            slots, at = found.setdefault((one.table, one.signal), ([], []))
-            slots.append(slot)
-            at.append(row)
-    return {key: (np.array(slots, np.intp), np.array(at, np.intp)) for key, (slots, at) in found.items()}
+_NONE: Rows = np.empty(0, np.intp)
 
 
 def _fold(sheet: Sheet) -> _Folded:
@@ -166,7 +200,12 @@ def _fold(sheet: Sheet) -> _Folded:
         values = np.where(counters, _from_zero(values), values)
     rates = counter_rates(sheet.times, values, restarts(values[:, counters]))
     return _Folded(
-        rates.per_s, rates.span_s, rates.reset & counters, rates.not_finite & counters, gauge_means(values)
+        per_s=rates.per_s,
+        grown=rates.per_s * rates.span_s,
+        bound=np.array([s.bound for s in sheet.series]),
+        reset=rates.reset & counters,
+        infinite=rates.not_finite & counters,
+        level=gauge_means(values),
     )
 
 
@@ -183,13 +222,10 @@ def edge_table(tables: Tables, recent: Tables) -> dict[str, Signal]:
         signals[name] = Signal.of(*tables.rate("edge", name, zero=True))
     signals["in_flight"] = Signal.of(tables.level("edge", "in_flight"))
     grown, bounds = recent.buckets("edge", "time")
-    total, flaws = recent.rate("edge", "time_sum", zero=True)
-    span = recent_span(recent)
-    count = grown[:, -1] if grown.shape[1] else np.zeros(len(total))
-    few = count < 1
+    count = _count(grown)
+    _, flaws = recent.rate("edge", "time_sum", zero=True)
     signals["latency_mean"] = Signal.of(
-        mean(total * span / MILLISECONDS, count),
-        {GapReason.TOO_FEW: few, GapReason.RESET: flaws[GapReason.RESET]},
+        mean(recent.grown("edge", "time_sum") / MILLISECONDS, count), {GapReason.TOO_FEW: count < 1} | dict(flaws)
     )
     for name, q in QUANTILES.items():
         found = quantile(grown, bounds, q) / MILLISECONDS
@@ -197,9 +233,9 @@ def edge_table(tables: Tables, recent: Tables) -> dict[str, Signal]:
     return signals
 
 
-def recent_span(tables: Tables) -> float:
-    """Seconds from the first to the last scrape."""
-    return max((float(s.times[-1] - s.times[0]) for s, _ in tables._sheets), default=0.0)  # noqa: SLF001
+def _count(grown: Floats) -> Floats:
+    """Requests by row: growth of the last cumulative bucket."""
+    return grown[:, -1] if grown.shape[1] else np.zeros(len(grown))
 
 
 def backend_table(tables: Tables) -> dict[str, Signal]:
@@ -223,7 +259,7 @@ def api_table(tables: Tables, recent: Tables) -> dict[str, Signal]:
     completed, flaws = tables.rate("api", "completed", zero=True)
     limited, _ = tables.rate("limit", "limited", zero=True)
     grown, bounds = recent.buckets("api", "time")
-    count = grown[:, -1] if grown.shape[1] else np.zeros(len(completed))
+    count = _count(grown)
     return {
         "completed": Signal.of(completed, flaws),
         "limited": Signal.of(limited, flaws),

@@ -6,7 +6,6 @@ what Envoy refused, `update_failure` what it could not parse. Source: Envoy, xDS
 
 from __future__ import annotations
 
-import json
 import re
 import time
 from collections.abc import Mapping
@@ -52,25 +51,36 @@ class EnvoyAdmin:
 
     def get(self, path: str) -> str:
         """Body of one page."""
-        address = self.url + path
+        return self._good(self._answer(path)).text
+
+    def json(self, path: str) -> Any:
+        """One page as parsed JSON."""
+        return self._parsed(self._good(self._answer(path)))
+
+    def json_if_any(self, path: str) -> Any | None:
+        """As `json`; None where Envoy has no such part of its configuration, which it answers with 404."""
+        answer = self._answer(path)
+        return None if answer.status_code == requests.codes.not_found else self._parsed(self._good(answer))
+
+    def _answer(self, path: str) -> requests.Response:
         try:
-            answer = self._session.get(address, timeout=self._timeout_s)
+            return self._session.get(self.url + path, timeout=self._timeout_s)
         except requests.RequestException as error:
             raise SourceUnreachable(
                 f"no Envoy answers at {self.url} ({type(error).__name__}): check that it runs and that this is "
                 "its admin address"
             ) from error
-        if not answer.ok:
-            raise SourceRefused(f"{address} answers {answer.status_code}: is this Envoy's admin address?")
-        return answer.text
 
-    def json(self, path: str) -> Any:
-        """One page as parsed JSON."""
-        answer = self.get(path)
+    def _good(self, answer: requests.Response) -> requests.Response:
+        if not answer.ok:
+            raise SourceRefused(f"{answer.url} answers {answer.status_code}: is this Envoy's admin address?")
+        return answer
+
+    def _parsed(self, answer: requests.Response) -> Any:
         try:
-            return json.loads(answer)
+            return answer.json()
         except ValueError as error:
-            raise SourceRefused(f"{self.url}{path} is not JSON: is this Envoy's admin address?") from error
+            raise SourceRefused(f"{answer.url} is not JSON: is this Envoy's admin address?") from error
 
     def stats(self, pattern: str) -> dict[str, str]:
         """Statistics whose dotted name matches the regular expression `pattern`, by name."""

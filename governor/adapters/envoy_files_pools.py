@@ -6,10 +6,10 @@ import copy
 import math
 from collections.abc import Iterator
 
+from governor.adapters.envoy_admin_names import LIMIT_PREFIX
 from governor.adapters.envoy_files_change import SAME, Edit, Inexpressible, duration
 from governor.adapters.envoy_files_store import Document
 from governor.adapters.envoy_files_values import (
-    LIMIT,
     UNLIMITED_RPS,
     Catalogue,
     address_of,
@@ -57,7 +57,7 @@ def weight_edits(files: Catalogue, edge: str, value: BackendWeights) -> Iterator
 
 def limit_edits(files: Catalogue, api: str, value: RateLimit) -> Iterator[Edit]:
     """The class's token bucket, or the filter switched off; an unchanged rate refills no bucket."""
-    name = LIMIT + api
+    name = LIMIT_PREFIX + api
     place = files.limits.get(name)
     if place is None:
         raise Inexpressible(

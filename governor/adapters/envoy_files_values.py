@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from governor.adapters.envoy_admin_names import LIMIT_PREFIX
 from governor.adapters.envoy_files_store import Document, XdsFile
 from governor.errors import ControlPlaneError
 
@@ -24,7 +25,6 @@ DEFAULT_TIMEOUT_S = 15.0
 DEFAULT_MIN_RETRY_CONCURRENCY = 3
 PRIORITIES = ("default", "high")
 BREAKERS = "circuit_breakers"
-LIMIT = "limit."
 _BREAKER_KEY = re.compile(r"^circuit_breakers\.(.+)\.(default|high)\.(retry_budget\.\w+|\w+)$")
 _DURATION = re.compile(r"^(\d+(?:\.\d*)?|\.\d+)s$")
 LOCAL_RATE_LIMIT = "envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit"
@@ -155,7 +155,7 @@ class Catalogue:
 
     def limit(self, api: str) -> float:
         """Requests/s let in; NaN: no limit."""
-        place = self.limits.get(LIMIT + api)
+        place = self.limits.get(LIMIT_PREFIX + api)
         if place is None:
             return math.nan
         config = self.resource(place)["typed_config"]

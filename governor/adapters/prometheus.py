@@ -9,12 +9,12 @@ but they are a hundred times as much to carry in a mesh of 10,000 services.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+from governor.adapters.clock import SystemClock
 from governor.adapters.prometheus_client import PrometheusClient, PrometheusOptions
 from governor.adapters.prometheus_names import Names, names_of
 from governor.adapters.prometheus_queries import Dialect, Query, Rows, Windows, read_dialect, rows_of, series_of
@@ -50,7 +50,7 @@ class PrometheusSource:
     def __init__(self, options: PrometheusOptions, clock: Clock | None = None) -> None:
         self._dialect: Dialect = read_dialect(options.dialect)
         self._client = PrometheusClient(options)
-        self._clock = clock
+        self._clock = clock or SystemClock()
         self._index: MeshIndex | None = None
 
     def observe(self, window_s: float) -> MeshFrame:
@@ -159,8 +159,7 @@ class PrometheusSource:
                 f"scrapes are {windows.step_s:g} s apart: measured over {windows.range_s:g} s, not {window_s:g} s"
             )
             notes.append(Gap("window", self._client.name, GapReason.PARTIAL, text))
-        ours = self._clock.now() if self._clock is not None else time.time()
-        if abs(skew := seen.at - ours) > SKEW_S:
+        if abs(skew := seen.at - self._clock.now()) > SKEW_S:
             text = f"its clock is {abs(skew):.0f} s {'ahead of' if skew > 0 else 'behind'} ours: set both by NTP"
             notes.append(Gap("clock", self._client.name, GapReason.STALE, text))
         return notes

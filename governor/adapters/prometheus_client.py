@@ -23,6 +23,7 @@ from prometheus_api_client import PrometheusConnect
 from requests.auth import AuthBase
 from urllib3.util.retry import Retry
 
+from governor.adapters.network_errors import root_cause
 from governor.errors import SourceError, SourceRefused, SourceUnreachable
 
 Result = list[dict[str, Any]]
@@ -186,7 +187,7 @@ class _CheckedSession(requests.Session):
     def _failure(self, error: requests.RequestException) -> SourceError:
         if isinstance(error, requests.exceptions.ChunkedEncodingError):
             return SourceRefused(
-                f"{self.name} broke off in the middle of its answer ({_root(error)}): is a proxy in between?"
+                f"{self.name} broke off in the middle of its answer ({root_cause(error)}): is a proxy in between?"
             )
         if isinstance(error, requests.Timeout):
             return SourceUnreachable(
@@ -195,11 +196,12 @@ class _CheckedSession(requests.Session):
             )
         if isinstance(error, requests.exceptions.SSLError):
             return SourceUnreachable(
-                f"{self.name}: its certificate does not hold ({_root(error)}); name the authority in "
+                f"{self.name}: its certificate does not hold ({root_cause(error)}); name the authority in "
                 "source.prometheus.ca_file"
             )
         return SourceUnreachable(
-            f"{self.name} cannot be reached ({_root(error)}): is it running, and is source.prometheus.url right?"
+            f"{self.name} cannot be reached ({root_cause(error)}): is it running, and is source.prometheus.url "
+            "right?"
         )
 
     def _document(self, answer: requests.Response, query: str) -> Any:
@@ -279,10 +281,3 @@ def _shown(url: str) -> str:
     """`url` without user, password and query."""
     parts = urlsplit(url)
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", "")).rstrip("/")
-
-
-def _root(error: BaseException) -> str:
-    """The innermost reason of a chain of network errors, without the object dumps of the outer ones."""
-    while (inner := error.__cause__ or error.__context__) is not None:
-        error = inner
-    return str(error)

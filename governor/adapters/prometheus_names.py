@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Protocol
 
-from governor.adapters.envoy_admin_names import edge_of_cluster
+from governor.adapters.envoy_admin_names import LIMIT_PREFIX, edge_of_cluster
 from governor.adapters.prometheus_queries import Dialect, Labels
 from governor.domain import Gap, GapReason
 from governor.observe.index import EdgeName
 
-LIMIT_PREFIX = "limit."
-"""A rate limit's stat_prefix is this and the API's name."""
 _NOBODY = frozenset({"", "unknown", "PassthroughCluster", "BlackHoleCluster", "InboundPassthroughCluster"})
 
 
@@ -79,8 +77,8 @@ class EnvoyNames:
             limited = _limited(row)
             if limited and limited not in named:
                 routes.add((host, limited))
-        names = [route for _, route in routes]
-        self._routes = {key: key[1] if names.count(key[1]) == 1 else "/".join(key) for key in sorted(routes)}
+        names = Counter(route for _, route in routes)
+        self._routes = {key: key[1] if names[key[1]] == 1 else "/".join(key) for key in sorted(routes)}
         entries: dict[str, str] = {}
         gaps = []
         for (host, route), api in self._routes.items():
@@ -184,10 +182,9 @@ class IstioNames:
         """
         del seen
         entries = [edge for edge, caller in self._edges.items() if caller in self._gateways]
-        hosts = [edge.callee for edge in entries]
+        hosts = Counter(edge.callee for edge in entries)
         self._apis = {
-            edge: edge.callee if hosts.count(edge.callee) == 1 else f"{edge.caller}/{edge.callee}"
-            for edge in entries
+            edge: edge.callee if hosts[edge.callee] == 1 else f"{edge.caller}/{edge.callee}" for edge in entries
         }
         return {api: edge.name for edge, api in self._apis.items()}, []
 

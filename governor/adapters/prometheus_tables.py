@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from governor.adapters.prometheus_names import Names, row_numbers
 from governor.adapters.prometheus_queries import Labels, Query, Rows, Windows
 from governor.domain import Gap, GapReason, MeshIndex
-from governor.observe.histogram import least_count, mean
+from governor.observe.histogram import QUANTILES, least_count, mean
 from governor.observe.signals import Signal
 from governor.observe.staleness import is_stale
 
@@ -20,7 +20,6 @@ LEAST_SAMPLES = 2
 """Of an edge with fewer in the window nothing can be said, not even that a counter never moved."""
 LEAST_COVER = 0.6
 """Least share of the window that samples must cover; two of three scrapes do."""
-QUANTILES = {"latency_p50": 0.5, "latency_p99": 0.99, "latency_p999": 0.999}
 
 
 class RowFinder:
@@ -89,12 +88,7 @@ class Answers:
         now: float,
     ) -> None:
         self.index = index
-        self._sizes = {
-            "edge": len(index.edges),
-            "backend": len(index.backends),
-            "api": len(index.apis),
-            "service": len(index.services),
-        }
+        self._sizes = index.sizes
         find = RowFinder(index, names)
         self._columns: dict[str, Column] = {}
         columns = [(query, self._column(query, rows, find)) for query, rows in answered]

@@ -11,9 +11,6 @@ import numpy as np
 import pyarrow as pa
 
 from governor.domain import (
-    ApiSignals,
-    BackendSignals,
-    EdgeSignals,
     FloatArray,
     Gap,
     GapReason,
@@ -21,19 +18,13 @@ from governor.domain import (
     MeshFrame,
     MeshIndex,
     RateSamples,
-    ServiceSignals,
 )
 from governor.errors import SourceRefused
+from governor.observe.frame import KINDS
 
 VERSION = 1
 _MARK = b"governor.recording"
 """Key in the metadata of the schema; its value is the version."""
-_TABLES: Mapping[str, type[Any]] = {
-    "service": ServiceSignals,
-    "edge": EdgeSignals,
-    "backend": BackendSignals,
-    "api": ApiSignals,
-}
 _NAMES, _PLACES, _FLOATS = pa.list_(pa.string()), pa.list_(pa.int32()), pa.list_(pa.float32())
 _GAPS = pa.list_(pa.struct([(name, pa.string()) for name in ("signal", "subject", "reason", "detail")]))
 _NEEDED: Mapping[str, pa.DataType] = {
@@ -56,7 +47,7 @@ _NEEDED: Mapping[str, pa.DataType] = {
     "samples.api_admitted": _FLOATS,
     "samples.service_arrivals": _FLOATS,
 }
-_SIGNALS = {f"{table}.{f.name}": _FLOATS for table, signals in _TABLES.items() for f in fields(signals)}
+_SIGNALS = {f"{table}.{f.name}": _FLOATS for table, signals in KINDS.items() for f in fields(signals)}
 _COLUMNS = {**_NEEDED, **_SIGNALS}
 SCHEMA = pa.schema(_COLUMNS).with_metadata({_MARK: str(VERSION)})
 
@@ -167,13 +158,8 @@ def to_frame(part: Path, number: int, batch: pa.RecordBatch) -> MeshFrame:
     """The frame in the first row of `batch`; SourceRefused names `part` and `number` if its columns disagree."""
     row = _Row(part, number, batch)
     index = _index(row)
-    sizes = {
-        "service": len(index.services),
-        "edge": len(index.edges),
-        "backend": len(index.backends),
-        "api": len(index.apis),
-    }
-    known: dict[str, dict[str, FloatArray]] = {table: {} for table in _TABLES}
+    sizes = index.sizes
+    known: dict[str, dict[str, FloatArray]] = {table: {} for table in KINDS}
     for column in _SIGNALS:
         table, signal = column.split(".")
         if column in batch.schema.names:
@@ -182,11 +168,14 @@ def to_frame(part: Path, number: int, batch: pa.RecordBatch) -> MeshFrame:
         gaps = tuple(Gap(**{**gap, "reason": GapReason(gap["reason"])}) for gap in row.value("gaps"))
     except (TypeError, ValueError) as error:
         raise row.wrong("gaps", f"has an entry that is none ({error})") from error
+    tables: dict[str, Any] = {
+        table: signals.unknown(sizes[table], **known[table]) for table, signals in KINDS.items()
+    }
     return MeshFrame(
         row.number("at", -np.inf),
         row.number("window_s", 0.0),
         index,
-        **{table: signals.unknown(sizes[table], **known[table]) for table, signals in _TABLES.items()},
+        **tables,
         age_s=float(row.value("age_s")),
         trust=dict(row.value("trust")),
         gaps=gaps,

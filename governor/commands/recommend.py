@@ -6,6 +6,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from governor.adapters.clock import SystemClock
 from governor.adapters.manifests import to_yaml
 from governor.adapters.manifests_istio import render
 from governor.commands.output import FOUND, NOTHING, given_source, settings_for, show, warn
@@ -17,7 +18,7 @@ from governor.policy import load_policies, unmatched
 from governor.ports import MetricSource
 from governor.runtime.governing import advice_of
 from governor.runtime.options import options_of
-from governor.runtime.wiring import SystemClock, memory_ledger, plane_of, recording_source, source_of
+from governor.runtime.wiring import memory_ledger, plane_of, recording_source, source_of
 from governor.settings import RunMode, Settings
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import structlog
 
+from governor.adapters.clock import SystemClock
 from governor.commands.output import NOTHING, settings_for
 from governor.cycle import CycleOptions, Ports, recover
 from governor.runtime.governing import Governing
@@ -17,7 +18,7 @@ from governor.runtime.options import options_of
 from governor.runtime.schedule import run_every
 from governor.runtime.status import Status
 from governor.runtime.web import application, serving
-from governor.runtime.wiring import SystemClock, ledger_of, plane_of, source_of
+from governor.runtime.wiring import ledger_of, plane_of, source_of
 from governor.settings import RunMode, Settings
 
 log = structlog.get_logger("governor")

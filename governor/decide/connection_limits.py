@@ -29,6 +29,8 @@ def wanted(s: Situation) -> tuple[Array, Array]:
 
 def propose(s: Situation) -> list[Proposal]:
     """A proposal for each edge with a limit that bites before its in-flight cap."""
+    if not (np.isfinite(s.knobs.max_connections) | np.isfinite(s.knobs.max_pending)).any():
+        return []
     connections, pending = wanted(s)
     tight = (s.knobs.max_connections < connections) | (s.knobs.max_pending < pending)
     active = s.policy.active(Knob.CONNECTION_LIMITS)
@@ -58,5 +60,5 @@ def _proposal(s: Situation, edge: int, connections: float, pending: float) -> Pr
         evidence={"in_flight": float(s.frame.edge.in_flight[edge])},
         hypothesis=Hypothesis("success_rate", max(0.0, s.success(edge) - 0.02), 2 * s.period_s),
         confidence=s.frame.trust_of("edge.in_flight"),
-        traffic=float(np.nan_to_num(s.frame.edge.rate[edge])),
+        traffic=s.traffic(edge),
     )

@@ -90,7 +90,7 @@ def _proposal(s: Situation, edge: int, default: float, high: float) -> Proposal:
     grown = not tighten and float(s.frame.edge.overflow[edge]) > 0
     reason = Reason.CAP_MISSING if missing else Reason.CAP_TOO_TIGHT if grown else Reason.CAP_FOLLOWS_CAPACITY
     capacity, stay = float(s.belief.capacity[callee]), float(s.belief.path_latency[callee])
-    expected = min(float(np.nan_to_num(s.frame.edge.rate[edge])), np.nan_to_num(capacity, nan=np.inf))
+    expected = min(s.traffic(edge), capacity if math.isfinite(capacity) else math.inf)
     carried = f"{capacity:.0f} requests/s" if math.isfinite(capacity) else "an unknown rate"
     return Proposal(
         target=Target(TargetKind.EDGE, index.edges[edge]),
@@ -113,7 +113,7 @@ def _proposal(s: Situation, edge: int, default: float, high: float) -> Proposal:
         },
         hypothesis=Hypothesis("goodput", 0.5 * min(expected, s.success(edge) * expected), 2 * s.period_s),
         confidence=s.frame.trust_of("edge.attempts", "edge.in_flight"),
-        traffic=float(np.nan_to_num(s.frame.edge.rate[edge])),
+        traffic=s.traffic(edge),
         urgent=bool(tighten and (s.belief.saturated[callee] or missing)),
     )
 

@@ -51,14 +51,16 @@ def propose(s: Situation) -> list[Proposal]:
     wide = (now > want + 0.01) & np.isfinite(want)
     idle = (now * hosts < 1.0) & (want * hosts >= 1.0)
     active = s.policy.active(Knob.OUTLIER_DETECTION)
-    return [_proposal(s, int(e), float(want[e]), bool(wide[e])) for e in np.flatnonzero(active & (wide | idle))]
+    return [
+        _proposal(s, int(e), float(want[e]), int(hosts[e]), wide=bool(wide[e]))
+        for e in np.flatnonzero(active & (wide | idle))
+    ]
 
 
-def _proposal(s: Situation, edge: int, want: float, wide: bool) -> Proposal:
+def _proposal(s: Situation, edge: int, want: float, hosts: int, *, wide: bool) -> Proposal:
     now, failures = float(s.knobs.max_ejection[edge]), float(s.knobs.consecutive_5xx[edge])
     rate = float(np.nan_to_num(s.frame.edge.attempts[edge]))
     row = consecutive_failures(rate, 1.0 - s.success(edge))
-    hosts = int(pool_size(s)[edge])
     name = s.frame.index.edges[edge]
     value = OutlierDetection(round(want, 3), row)
     return Proposal(

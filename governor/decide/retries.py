@@ -74,10 +74,14 @@ def propose(s: Situation) -> list[Proposal]:
     # Between two levels nothing moves for a load that wanders: a lower budget needs the higher to be unsafe.
     change = used & np.isfinite(target) & (unbounded | (np.abs(target - now) > 0.01))
     change &= s.policy.active(Knob.RETRIES)
-    return [_proposal(s, int(e), float(target[e]), bool(raging[e])) for e in np.flatnonzero(change)]
+    depth = depth_of(s.frame.index)
+    return [
+        _proposal(s, int(e), float(target[e]), int(depth[e]), raging=bool(raging[e]))
+        for e in np.flatnonzero(change)
+    ]
 
 
-def _proposal(s: Situation, edge: int, target: float, raging: bool) -> Proposal:
+def _proposal(s: Situation, edge: int, target: float, depth: int, *, raging: bool) -> Proposal:
     index = s.frame.index
     now = float(s.knobs.retry_budget[edge])
     attempts = float(s.knobs.attempts[edge])
@@ -105,10 +109,10 @@ def _proposal(s: Situation, edge: int, target: float, raging: bool) -> Proposal:
             "timeouts_rps": float(s.frame.edge.timeouts[edge]),
             "arrivals_rps": float(s.load.arrivals[callee]),
             "capacity_rps": float(s.belief.capacity[callee]),
-            "depth": float(depth_of(index)[edge]),
+            "depth": float(depth),
         },
         hypothesis=Hypothesis("success_rate", max(0.0, s.success(edge) - 0.1), 2 * s.period_s),
         confidence=s.frame.trust_of("edge.attempts", "edge.retries"),
-        traffic=float(np.nan_to_num(s.frame.edge.rate[edge])),
+        traffic=s.traffic(edge),
         urgent=raging or (tighten and bool(s.belief.saturated[callee])),
     )

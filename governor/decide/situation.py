@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,6 +41,11 @@ class Situation:
         attempts = np.nan_to_num(self.frame.edge.attempts.astype(np.float64))
         total = np.bincount(callee, weights=attempts, minlength=len(self.frame.index.services))[callee]
         return np.where(total > 0, attempts / np.where(total > 0, total, 1.0), 0.0)
+
+    def traffic(self, edge: int) -> float:
+        """Final answers/s on one edge; 0 where they are not known."""
+        rate = float(self.frame.edge.rate[edge])
+        return rate if math.isfinite(rate) else 0.0
 
     def success(self, edge: int) -> float:
         """Share of good final answers on one edge, 0..1; 1 where nothing was asked."""

@@ -88,5 +88,5 @@ def _proposal(s: Situation, edge: int, need: float, ceiling: float) -> Proposal:
         },
         hypothesis=Hypothesis("success_rate", max(0.0, s.success(edge) - 0.01), 2 * s.period_s),
         confidence=s.frame.trust_of("edge.latency_p99"),
-        traffic=float(np.nan_to_num(s.frame.edge.rate[edge])),
+        traffic=s.traffic(edge),
     )

@@ -77,12 +77,18 @@ def propose(s: Situation) -> list[Proposal]:
     moved = np.zeros(len(index.edges))
     np.maximum.at(moved, index.backend_edge, np.abs(shares - now))
     active = s.policy.active(Knob.WEIGHTS) & (s.frame.edge.rate > 0)
-    return [_proposal(s, int(e), found, shares, now) for e in np.flatnonzero(active & (moved > DEAD_BAND))]
+    order = np.argsort(index.backend_edge, kind="stable")
+    starts = np.searchsorted(index.backend_edge[order], np.arange(len(index.edges) + 1))
+    return [
+        _proposal(s, int(e), order[starts[e] : starts[e + 1]], found, shares, now)
+        for e in np.flatnonzero(active & (moved > DEAD_BAND))
+    ]
 
 
-def _proposal(s: Situation, edge: int, found: BackendVerdict, shares: Array, now: Array) -> Proposal:
+def _proposal(
+    s: Situation, edge: int, members: NDArray[np.intp], found: BackendVerdict, shares: Array, now: Array
+) -> Proposal:
     index = s.frame.index
-    members = np.flatnonzero(index.backend_edge == edge)
     worst = int(members[np.argmax(np.abs(shares - now)[members] + (shares < now)[members])])
     away = bool(shares[worst] < now[worst] - DEAD_BAND / 2)
     failing = bool(found.failing[worst])
@@ -114,6 +120,6 @@ def _proposal(s: Situation, edge: int, found: BackendVerdict, shares: Array, now
         },
         hypothesis=Hypothesis("success_rate", max(0.0, s.success(edge) - 0.05), 2 * s.period_s),
         confidence=s.frame.trust_of("backend.rate", "backend.errors", "backend.in_flight"),
-        traffic=float(np.nan_to_num(s.frame.edge.rate[edge])) * abs(float(shares[worst] - now[worst])),
+        traffic=s.traffic(edge) * abs(float(shares[worst] - now[worst])),
         urgent=away,
     )

@@ -6,9 +6,10 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 
-from governor.adapters.envoy_admin import EnvoyAdminSource, WallClock
+from governor.adapters.clock import SystemClock
+from governor.adapters.envoy_admin import EnvoyAdminSource
 from governor.adapters.envoy_files import EnvoyFilesControlPlane
 from governor.adapters.memory import MemoryLedger
 from governor.cycle import BlindCycle, CycleOptions, CycleResult, GovernorState, Ports, cycle
@@ -18,13 +19,13 @@ from governor.lab.results import LoadResult
 from governor.ports import Ledger
 
 
-@dataclass
+@dataclass(frozen=True, eq=False)
 class GovernedRun:
     """What clients saw, and what the governor did meanwhile."""
 
     load: LoadResult
-    cycles: list[CycleResult] = field(default_factory=list)
-    blind: list[str] = field(default_factory=list)
+    cycles: tuple[CycleResult, ...]
+    blind: tuple[str, ...]
     """Why cycles had no frame."""
 
 
@@ -52,19 +53,21 @@ def run_governed(
     load = threading.Thread(target=drive, name="load")
     with closing(EnvoyAdminSource([lab.admin_url], [lab.metrics_url])) as source:
         plane = EnvoyFilesControlPlane(next(iter(lab.directories.values())), lab.admin_url)
-        ports = Ports(source, plane, ledger or MemoryLedger(), WallClock())
+        ports = Ports(source, plane, ledger or MemoryLedger(), SystemClock())
         begun = time.monotonic()
         load.start()
         cycles, blind = _govern(ports, options, load, begun + float(lab.scenario.govern_from_s))
     if failed:
         raise failed[0]
-    return GovernedRun(found[0], cycles, blind)
+    return GovernedRun(found[0], tuple(cycles), tuple(blind))
 
 
 def _govern(
     ports: Ports, options: CycleOptions, load: threading.Thread, first: float
 ) -> tuple[list[CycleResult], list[str]]:
-    state, cycles, blind = GovernorState(), list[CycleResult](), list[str]()
+    state = GovernorState()
+    cycles: list[CycleResult] = []
+    blind: list[str] = []
     due = first + options.period_s
     while True:
         load.join(max(0.0, due - time.monotonic()))
@@ -77,6 +80,5 @@ def _govern(
             blind.append(str(error))
         else:
             state = result.state
-            # The arrays of past frames are not needed by anyone, and a long run has many.
-            cycles.append(replace(result, proposals=()))
+            cycles.append(result)
         due += options.period_s

@@ -1,4 +1,4 @@
-"""Rates from samples of counters, in the face of restarts, holes, infinities, repeats and clocks that jump."""
+"""Rates from samples of counters, in the face of restarts, holes and infinities."""
 
 from __future__ import annotations
 
@@ -26,23 +26,11 @@ class Rates:
     """A sample was infinite, and was left out."""
 
 
-def usable_rows(times: Floats) -> Rows:
-    """Positions of the samples whose times increase, oldest first; `times` is (K,).
-
-    The newest sample is believed. Repeats of the same time and, when a clock was set back, samples from what is
-    now the future are dropped.
-    """
-    if len(times) == 0:
-        return np.empty(0, np.intp)
-    after = np.fmin.accumulate(np.append(times[1:], np.inf)[::-1])[::-1]
-    return np.flatnonzero(np.isfinite(times) & (times < after))
-
-
 def counter_rates(times: Floats, values: Floats, left_out: Flags | None = None) -> Rates:
     """Rate = sum of increases / sum of the times they took, over intervals in which the counter did not fall.
 
     Args:
-        times: (K,) seconds, strictly increasing (see `usable_rows`).
+        times: (K,) seconds, strictly increasing: of a clock that never jumps.
         values: (K, n) samples, NaN where there was none.
         left_out: (K - 1,) intervals to leave out for all counters, and to count as a reset (see `restarts`).
 

@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
+QUANTILES = {"latency_p50": 0.5, "latency_p99": 0.99, "latency_p999": 0.999}
+"""Quantiles of an edge by the name of their signal."""
 LEAST = 20
 """Fewest requests for any quantile."""
 

@@ -2,20 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 from governor.errors import DocumentError
 from governor.ports import ControlPlane, Ledger, MetricSource
 from governor.settings import Settings
-
-
-class SystemClock:
-    """The machine's own time."""
-
-    def now(self) -> float:
-        """Seconds since the epoch."""
-        return time.time()
 
 
 def source_of(settings: Settings) -> MetricSource:
@@ -46,8 +37,7 @@ def _prometheus_source(settings: Settings) -> MetricSource:
             "source.prometheus.url is not set: name your Prometheus "
             "(--source-url http://127.0.0.1:9090, or GOVERNOR_SOURCE__PROMETHEUS__URL)"
         )
-    from governor.adapters.prometheus import PrometheusSource
-    from governor.adapters.prometheus_client import PrometheusOptions
+    from governor.adapters.prometheus import PrometheusOptions, PrometheusSource
 
     token = asked.bearer_token.get_secret_value() if asked.bearer_token else None
     return PrometheusSource(

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
 
-from governor.errors import LabError
 from governor.lab.document_files import parse_scenario
 from governor.lab.documents import DataPlane, Fault, Retries, Scenario
 from governor.lab.envoy_config import write_envoy_files
-from governor.lab.envoy_process import envoy_binary
 from governor.lab.layout import make_layout
 
 SMALL = """
@@ -41,23 +38,6 @@ def scenario() -> Scenario:
     )
     plane = DataPlane(lb_policy="round_robin", retries=Retries(attempts=2))
     return parse_scenario(SMALL, Path("small.yaml")).model_copy(update={"data_plane": plane, "faults": failing})
-
-
-@pytest.fixture(scope="session")
-def address() -> str:
-    """A loopback address of this test process, so that test runs side by side do not collide."""
-    return f"127.0.79.{os.getpid() % 250 + 1}"
-
-
-@pytest.fixture(scope="session")
-def real_envoy() -> Path:
-    """Envoy's binary; without it the test is skipped, in CI it fails."""
-    try:
-        return envoy_binary()
-    except LabError as error:
-        if os.environ.get("CI") == "true":
-            pytest.fail(f"CI must have Envoy: {error}")
-        pytest.skip(str(error))
 
 
 @pytest.fixture

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import socket
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import pytest
@@ -22,7 +22,6 @@ from governor.adapters.prometheus_queries import Windows, read_dialect
 from governor.domain import GapReason, MeshFrame
 from governor.errors import SourceError, SourceRefused
 from governor.lab.document_files import parse_scenario
-from governor.lab.envoy_process import envoy_binary
 from governor.lab.mesh import MeshLab
 from governor.lab.results import LoadResult
 
@@ -49,10 +48,11 @@ slo: {{latency_s: 0.5, timeout_s: 2.0}}
 WINDOW_S = 6.0
 
 
-def _absent(reason: str) -> None:
-    if os.environ.get("CI") == "true":
-        pytest.fail(f"CI must have it: {reason}")
-    pytest.skip(reason)
+@pytest.fixture
+def binary(absent: Callable[[str], NoReturn]) -> str:
+    """Prometheus of this machine."""
+    found = shutil.which("prometheus")
+    return found if found is not None else absent("no `prometheus` on the PATH (Debian: apt install prometheus)")
 
 
 def _free_port() -> int:
@@ -65,11 +65,7 @@ def _free_port() -> int:
 class Prometheus:
     """One process of Prometheus with its data in `directory`."""
 
-    def __init__(self, directory: Path, jobs: list[dict[str, object]]) -> None:
-        binary = shutil.which("prometheus")
-        if binary is None:
-            _absent("no `prometheus` on the PATH (Debian: apt install prometheus)")
-            raise AssertionError
+    def __init__(self, binary: str, directory: Path, jobs: list[dict[str, object]]) -> None:
         directory.mkdir()
         (directory / "prometheus.yml").write_text(json.dumps({"scrape_configs": jobs}))
         self.url = f"http://127.0.0.1:{_free_port()}"
@@ -117,8 +113,8 @@ class Prometheus:
 
 
 @pytest.fixture
-def empty(tmp_path: Path) -> Iterator[Prometheus]:
-    server = Prometheus(tmp_path / "prometheus", [])
+def empty(binary: str, tmp_path: Path) -> Iterator[Prometheus]:
+    server = Prometheus(binary, tmp_path / "prometheus", [])
     yield server
     server.stop()
 
@@ -139,13 +135,11 @@ def test_every_query_of_a_dialect_is_valid_promql(empty: Prometheus, name: str) 
 
 @pytest.mark.envoy
 @pytest.mark.usefixtures("real_envoy")
-def test_a_real_mesh_is_seen_as_its_load_generator_knows_it(tmp_path: Path) -> None:
-    address = f"127.0.80.{os.getpid() % 250 + 1}"
-    envoy_binary()
+def test_a_real_mesh_is_seen_as_its_load_generator_knows_it(binary: str, tmp_path: Path, address: str) -> None:
     scenario = parse_scenario(SMALL, Path("small.yaml"))
     results: list[LoadResult] = []
     with MeshLab(scenario, tmp_path / "lab", address) as lab:
-        server = Prometheus(tmp_path / "prometheus", lab.scrape_targets)
+        server = Prometheus(binary, tmp_path / "prometheus", lab.scrape_targets)
         source = PrometheusSource(PrometheusOptions(server.url, dialect="envoy"))
         load = threading.Thread(target=lambda: results.append(lab.run()))
         load.start()

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
 
 from governor.adapters.ledger import SqliteLedger
 from governor.cycle import CycleOptions
-from governor.errors import LabError
 from governor.knobs import Knob
 from governor.lab.document_files import parse_scenario
-from governor.lab.envoy_process import envoy_binary
 from governor.lab.governed import run_governed
 from governor.lab.mesh import MeshLab
 from governor.policy import load_policies
@@ -37,21 +34,11 @@ slo: {latency_s: 0.5, timeout_s: 1.0}
 PRESET = Path(__file__).parents[2] / "policies" / "balanced.yaml"
 
 
-@pytest.fixture(autouse=True)
-def _real_envoy() -> None:
-    try:
-        envoy_binary()
-    except LabError as error:
-        if os.environ.get("CI") == "true":
-            pytest.fail(f"CI must have Envoy: {error}")
-        pytest.skip(str(error))
-
-
 @pytest.mark.envoy
 @pytest.mark.timeout(120)
-def test_users_get_through_an_overload_only_when_governed(tmp_path: Path) -> None:
+@pytest.mark.usefixtures("real_envoy")
+def test_users_get_through_an_overload_only_when_governed(tmp_path: Path, address: str) -> None:
     scenario = parse_scenario(SCENARIO, Path("short_overload.yaml"))
-    address = f"127.0.79.{os.getpid() % 250 + 1}"
     with MeshLab(scenario, tmp_path / "ungoverned", address) as lab:
         ungoverned = lab.run()
     options = CycleOptions(load_policies([PRESET]), enforce=True, period_s=2.0, window_s=3.0)

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
 
-from governor.errors import LabError
 from governor.lab.document_files import parse_scenario
 from governor.lab.documents import Scenario
-from governor.lab.envoy_process import envoy_binary
 
 SMALL = """
 name: small
@@ -39,20 +36,3 @@ def small_text() -> str:
 @pytest.fixture
 def small() -> Scenario:
     return parse_scenario(SMALL, Path("small.yaml"))
-
-
-@pytest.fixture
-def address() -> str:
-    """A loopback address of this test process, so that test runs side by side do not collide."""
-    return f"127.0.78.{os.getpid() % 250 + 1}"
-
-
-@pytest.fixture
-def real_envoy() -> Path:
-    """Envoy's binary; without it the test is skipped, in CI it fails."""
-    try:
-        return envoy_binary()
-    except LabError as error:
-        if os.environ.get("CI") == "true":
-            pytest.fail(f"CI must have Envoy: {error}")
-        pytest.skip(str(error))

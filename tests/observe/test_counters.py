@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from governor.observe.counters import counter_rates, gauge_means, restarts, steps, usable_rows
+from governor.observe.counters import counter_rates, gauge_means, restarts, steps
 
 NAN, INF = np.nan, np.inf
 
@@ -85,21 +85,6 @@ def test_restart_is_when_most_counters_fall() -> None:
     assert restarts(values).tolist() == [False, True, False]
     assert restarts(values[:1]).tolist() == []
     assert restarts(np.array([[5.0, 5], [NAN, NAN]])).tolist() == [False]  # what is gone has no vote
-
-
-@pytest.mark.parametrize(
-    ("times", "kept"),
-    [
-        ([1, np.nan, 2], [0, 2]),
-        ([], []),
-        ([1, 2, 3], [0, 1, 2]),
-        ([1, 2, 2, 3], [0, 2, 3]),
-        ([1, 2, 90, 3, 4], [0, 1, 3, 4]),  # the clock was ahead for a while
-        ([100, 101, 5, 6], [2, 3]),  # the clock was set back
-    ],
-)
-def test_samples_whose_times_do_not_increase_are_dropped(times: list[float], kept: list[int]) -> None:
-    assert usable_rows(np.array(times, np.float64)).tolist() == kept
 
 
 def test_mean_of_a_gauge_leaves_out_what_is_absent_or_infinite() -> None:

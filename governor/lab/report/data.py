@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from governor.reasons import Reason
+
 Series = tuple[float | None, ...]
 """One value for each second of the run, from second 0 on; None where there is nothing to say."""
 
@@ -107,11 +109,11 @@ class Decision:
         match self.verdict_code:
             case "":
                 return "open"
-            case "GOV301":
+            case Reason.KEPT.code:
                 return "kept"
-            case "GOV308":
+            case Reason.SUPERSEDED.code:
                 return "replaced"
-            case "GOV307":
+            case Reason.REJECTED.code:
                 return "rejected"
             case _:
                 return "undone"
