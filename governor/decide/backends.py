@@ -1,9 +1,11 @@
 """Evidence on each backend, gathered over several windows so that one at its floor weight can still be judged.
 
-    N <- f N + attempts,  E <- f E + errors,  F <- f F + in-flight seconds        (f = 0.6 a window)
+    N <- f N + attempts,  E <- f E + errors,  F <- f F + in-flight seconds
+    f = clip(1 - attempts / 30, 0.2, 0.95) a window
     latency = F / N (Little's law),  error share = E / N
 
-A backend on few requests keeps little evidence; below `MIN_ATTEMPTS` it is not judged at all.
+A busy backend is judged by its last window or two, so that one that turns slow is seen in the first; one on few
+requests forgets slowly, so that it can still be judged, and below `MIN_ATTEMPTS` is not.
 """
 
 from __future__ import annotations
@@ -16,12 +18,18 @@ from numpy.typing import NDArray
 from governor.decide.load import Array
 from governor.domain import MeshFrame
 
-FORGET = 0.6
+FORGET = 0.2
+KEEP = 0.95
+REMEMBERED = 30.0
+"""Attempts a window from which evidence is forgotten at the full rate."""
 MIN_ATTEMPTS = 12.0
 SLOW = 3.0
 """Times the median latency of the pool from which a backend counts as slow."""
 FAILING = 0.05
 """Error share above the pool's from which a backend counts as failing, if it is also significant."""
+
+APART = 4.0
+"""Times the others' error share from which it is the backend that fails, and not the load."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,10 +71,11 @@ def update(evidence: BackendEvidence, frame: MeshFrame) -> BackendEvidence:
     attempts = np.nan_to_num(frame.backend.rate.astype(np.float64)) * window
     errors = np.nan_to_num(frame.backend.errors.astype(np.float64)) * window
     flight = np.nan_to_num(frame.backend.in_flight.astype(np.float64)) * window
+    keep = np.clip(1.0 - attempts / REMEMBERED, FORGET, KEEP)
     grown = BackendEvidence(
-        FORGET * evidence.attempts + attempts,
-        FORGET * evidence.errors + np.minimum(errors, attempts),
-        FORGET * evidence.flight + flight,
+        keep * evidence.attempts + attempts,
+        keep * evidence.errors + np.minimum(errors, attempts),
+        keep * evidence.flight + flight,
         evidence.good_windows,
     )
     found = judge(grown, frame.index.backend_edge)
@@ -79,7 +88,8 @@ def update(evidence: BackendEvidence, frame: MeshFrame) -> BackendEvidence:
 def judge(evidence: BackendEvidence, pool: NDArray[np.int32]) -> BackendVerdict:
     """Compare each backend with its pool; `pool` (B,) is the edge each belongs to.
 
-    Failing: the error share is `FAILING` above that of the others and three standard errors away.
+    Failing: the error share is `FAILING` above that of the others, three standard errors away and `APART` times
+    it; where the others fail nearly as much it is the load and not the backend.
     """
     known = evidence.attempts >= MIN_ATTEMPTS
     stuck = (evidence.attempts < MIN_ATTEMPTS) & (evidence.flight > 0) & (evidence.attempts > 0)
@@ -95,7 +105,7 @@ def judge(evidence: BackendEvidence, pool: NDArray[np.int32]) -> BackendVerdict:
     pooled = np.clip(all_errors / np.maximum(all_attempts, 1.0), 1e-4, 1 - 1e-4)
     error = np.sqrt(pooled * (1 - pooled) * (1 / np.maximum(evidence.attempts, 1.0) + 1 / others))
     alone = np.bincount(pool, minlength=size)[pool] < 2
-    failing = known & (share - rest > np.maximum(FAILING, 3.0 * error)) & ~alone
+    failing = known & (share - rest > np.maximum(FAILING, 3.0 * error)) & (share > APART * rest) & ~alone
     slow = known & (latency > SLOW * median) & (latency - median > 0.01) & ~alone
     return BackendVerdict(latency, share, median, rest, slow, failing)
 

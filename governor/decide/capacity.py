@@ -1,12 +1,18 @@
 """Capacity belief: how many requests/s each service can finish, kept with an interval.
 
-    saturated:    C = X                         (completion rate)
-    unsaturated:  C = X * U_top / U             (CPU where reported; U_top is the use at which it last saturated)
-    neither:      C unknown, C_low = largest X seen
+    C = X * U_top / U         where CPU is reported; U_top: the use at which it saturates, 1 until seen otherwise
+    C = X while saturated     elsewhere: the completion rate
+    C unknown otherwise       C_low = largest X seen
 
 Saturated means that the whole pool queues (own latency over twice its base), or CPU is used up, or attempts
 time out. Latency alone of one slow replica is not saturation: the fastest backend must be slow, too. CPU alone
-can lie (a noisy neighbour takes cores that the limit still shows), so queueing overrules it and moves U_top.
+can lie (a noisy neighbour takes cores that the limit still shows): a pool that queues far below U_top moves it
+down at once, and a calm window at or above it disproves it at once, so that capacity that came back is seen
+although limits still hide the demand for it. While a queue of old requests drains, completions are not what the
+service does with the load it is given, and nothing is learnt downward.
+
+    Q <- min(Q + (A - X) * window, X * (W - W_0))      requests that wait, by balance of flow and Little's law
+
 Sources: Little's law; Gunther, Guerrilla Capacity Planning (USL) for "completion rate while saturated".
 """
 
@@ -22,7 +28,21 @@ from governor.decide.load import Array, ServiceLoad
 SATURATED_LATENCY = 2.0
 """Own latency over base latency from which a pool counts as queueing: M/M/c passes it near 97 % at c = 20."""
 FULL_CPU = 0.95
+BUSY_CPU = 0.9
+"""A window with more CPU use is not calm, whatever its latency."""
+NEIGHBOUR = 0.85
+"""Part of the known top use below which a queueing pool shows that something else takes its cores."""
+STAFFING = 3.0
+"""Waiting requests that keep c workers busy, in units of sqrt(c): Halfin & Whitt 1981, and room for imbalance."""
+CALM = 0.4
+"""Wait of a calm window at most, as part of `CapacityBelief.slack`."""
+PROBE = 1.5
+"""Raise of the estimate after a calm window near it in which demand was refused, where no CPU is reported."""
+BASE_DRIFT = 1.03
+"""Largest raise of a base latency in one window: a slow replica or a draining queue must not redefine normal."""
 TIMEOUT_SHARE = 0.2
+DRAINING = 1.2
+"""Completions over arrivals from which a queue is being emptied."""
 MIN_REQUESTS = 40.0
 """Requests in a window below which it says nothing about capacity (relative error over 15 %)."""
 
@@ -43,13 +63,25 @@ class CapacityBelief:
     """Seconds to an answer without queueing, calls to others included."""
     top_use: Array
     """CPU use at which the service saturates, 0..1."""
+    queued: Array
+    """Requests that wait at the service, whether or not somebody still waits for them."""
     saturated: NDArray[np.bool_]
+    calm: NDArray[np.bool_]
+    """The last window had requests enough to judge, and hardly any of them queued."""
 
     @classmethod
     def unknown(cls, size: int) -> CapacityBelief:
         """Nothing known of `size` services."""
         nan = np.full(size, np.nan)
-        return cls(nan, np.full(size, 0.1), nan, nan, nan, np.ones(size), np.zeros(size, np.bool_))
+        no = np.zeros(size, np.bool_)
+        return cls(nan, np.full(size, 0.1), nan, nan, nan, np.ones(size), nan, no, no)
+
+    @property
+    def slack(self) -> Array:
+        """Shortest wait that still keeps the service busy, seconds: W_0 * 3 / sqrt(c) with c = C W_0."""
+        workers = self.capacity * self.base_latency
+        share = np.clip(STAFFING / np.sqrt(np.where(workers > 0, workers, np.nan)), 0.25, 1.0)
+        return self.base_latency * np.where(np.isfinite(share), share, 1.0)
 
     @property
     def low(self) -> Array:
@@ -62,15 +94,17 @@ def update(belief: CapacityBelief, load: ServiceLoad, latency_s: Array, window_s
     """One window's evidence; `latency_s` (S,) is the objective, used only before a base latency is known."""
     enough = np.nan_to_num(load.completions) * window_s >= MIN_REQUESTS
     saturated = _saturated(belief, load, latency_s) & enough
-    base, path = _base_latency(belief, load, saturated, enough)
-    top = _top_use(belief, load, saturated, enough)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        by_cpu = load.completions * top / np.where(load.utilisation > 0.02, load.utilisation, np.nan)
-    sample = np.where(saturated, load.completions, np.where(enough, by_cpu, np.nan))
-    capacity, spread = _blend(belief, sample, saturated)
+    draining = load.completions > DRAINING * load.arrivals
+    base, path = _base_latency(belief, load, ~saturated & enough & ~draining)
+    calm = enough & ~saturated & (load.own_latency < base + CALM * belief.slack) & ~(load.utilisation > BUSY_CPU)
+    top = _top_use(belief, load, saturated & ~draining, calm)
+    sample = _sample(belief, load, top, saturated & ~draining, calm)
+    sample = np.where(enough & ~(draining & (sample < belief.capacity)), sample, np.nan)
+    capacity, spread = _blend(belief, sample, saturated, top != belief.top_use)
     seen = np.fmax(np.where(enough, load.completions, np.nan), belief.seen * 0.98)
-    seen = np.where(saturated & enough, load.completions, seen)
-    return CapacityBelief(capacity, spread, seen, base, path, top, saturated)
+    seen = np.where(saturated & enough & ~draining, load.completions, seen)
+    queued = _queued(belief.queued, load, base, window_s)
+    return CapacityBelief(capacity, spread, seen, base, path, top, queued, saturated, calm)
 
 
 def _saturated(belief: CapacityBelief, load: ServiceLoad, latency_s: Array) -> NDArray[np.bool_]:
@@ -82,37 +116,61 @@ def _saturated(belief: CapacityBelief, load: ServiceLoad, latency_s: Array) -> N
     return queueing | used_up | ((load.timeout_share > TIMEOUT_SHARE) & whole_pool)
 
 
-def _base_latency(
-    belief: CapacityBelief, load: ServiceLoad, saturated: NDArray[np.bool_], enough: NDArray[np.bool_]
-) -> tuple[Array, Array]:
-    """Base latencies follow calm windows: quickly down, slowly up. Until there was one, CPU per request."""
-    calm = enough & ~saturated & ~(load.utilisation > 0.85)
+def _base_latency(belief: CapacityBelief, load: ServiceLoad, usable: NDArray[np.bool_]) -> tuple[Array, Array]:
+    """Base latencies follow windows without a queue: quickly down, slowly up, and never far up in one window."""
+    calm = usable & ~(load.utilisation > 0.85)
 
     def follow(old: Array, sample: Array) -> Array:
         gain = np.where(sample < old, 0.3, 0.05)
-        moved = np.where(np.isfinite(old), old + gain * (sample - old), sample)
+        moved = np.fmin(old + gain * (sample - old), BASE_DRIFT * old)
+        moved = np.where(np.isfinite(old), moved, sample)
         return np.where(calm & np.isfinite(sample), moved, old)
 
-    base, path = follow(belief.base_latency, load.own_latency), follow(belief.path_latency, load.latency)
-    return base, path
+    return follow(belief.base_latency, load.own_latency), follow(belief.path_latency, load.latency)
 
 
 def _top_use(
-    belief: CapacityBelief, load: ServiceLoad, saturated: NDArray[np.bool_], enough: NDArray[np.bool_]
+    belief: CapacityBelief, load: ServiceLoad, saturated: NDArray[np.bool_], calm: NDArray[np.bool_]
 ) -> Array:
-    """CPU use at saturation: set when saturated below it, raised at once when use passes it, else drifts up."""
-    use = load.utilisation
-    top = np.where(saturated & enough & np.isfinite(use), np.clip(use, 0.05, 1.0), belief.top_use)
-    calm = ~saturated & enough
-    top = np.where(calm, np.fmin(1.0, np.fmax(top * 1.02, np.nan_to_num(use))), top)
-    return np.asarray(top, np.float64)
+    """CPU use at saturation: down to where a pool queues far below it, up with use, back to 1 once disproved."""
+    use, top = load.utilisation, belief.top_use
+    neighbour = saturated & (use < NEIGHBOUR * top)
+    top = np.where(neighbour, np.clip(use, 0.05, 1.0), np.fmax(top, np.fmin(use, 1.0)))
+    disproved = calm & (use >= 0.9 * top)
+    return np.asarray(np.where(disproved, 1.0, top), np.float64)
 
 
-def _blend(belief: CapacityBelief, sample: Array, saturated: NDArray[np.bool_]) -> tuple[Array, Array]:
-    """Log-scale exponential smoothing; a saturated service far from the belief is believed at once."""
+def _sample(
+    belief: CapacityBelief,
+    load: ServiceLoad,
+    top: Array,
+    saturated: NDArray[np.bool_],
+    calm: NDArray[np.bool_],
+) -> Array:
+    """What this window says of the capacity, requests/s; NaN where it says nothing."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        by_cpu = load.completions * top / np.where(load.utilisation > 0.02, load.utilisation, np.nan)
+    hidden = calm & (load.overflow > 0) & (load.completions > 0.7 * belief.capacity)
+    by_queue = np.where(saturated, load.completions, np.where(hidden, PROBE * belief.capacity, np.nan))
+    return np.where(np.isfinite(by_cpu), by_cpu, by_queue)
+
+
+def _queued(old: Array, load: ServiceLoad, base: Array, window_s: float) -> Array:
+    """Requests that wait at the end of the window; the latency of what completes tells how many waited before."""
+    flow = np.nan_to_num(load.arrivals - load.completions) * window_s
+    waited = np.maximum(load.own_latency - np.nan_to_num(base), 0.0)
+    by_latency = np.nan_to_num(load.completions * waited)
+    balance = np.where(np.isfinite(old), np.maximum(np.nan_to_num(old) + flow, 0.0), np.inf)
+    return np.asarray(np.minimum(balance, by_latency), np.float64)
+
+
+def _blend(
+    belief: CapacityBelief, sample: Array, saturated: NDArray[np.bool_], turned: NDArray[np.bool_]
+) -> tuple[Array, Array]:
+    """Smoothing on a log scale; what is far off is believed at once if the pool queues or top use moved."""
     with np.errstate(divide="ignore", invalid="ignore"):
         error = np.log(sample / belief.capacity)
-    far = saturated & (np.abs(error) > 0.15)
+    far = (saturated | turned) & (np.abs(error) > 0.15)
     gain = np.where(far, 1.0, np.where(saturated, 0.5, 0.25))
     moved = belief.capacity * np.exp(gain * error)
     capacity = np.where(np.isfinite(sample), np.where(np.isfinite(moved), moved, sample), belief.capacity)

@@ -1,11 +1,12 @@
 """Which API costs how much where: requests at each service for one request of each API.
 
-    minimise over c_s >= 0:  sum_k (a_sk - sum_j c_sj x_jk)^2 + lambda_j (c_sj - p_sj)^2
+    c_sj = e_sj + d_sj        minimise over d_s >= 0:  sum_k (a_sk - sum_j c_sj x_jk)^2 + lambda_j (d_sj - p_sj)^2
 
-a: arrivals at a service, x: admitted rates of the APIs, in short samples k. Counts of one second fluctuate
-(Poisson), and arrivals follow them exactly, so a minute of steady traffic already tells the APIs apart. Where
-the data are silent (collinear rates) the prior p holds: 1 at the service where an API enters, elsewhere an even
-split that explains the observed mean. c_sj = 0 where the call graph gives no path from the API's entry to s.
+e: 1 at the service where an API enters, which is known and not fitted. d: calls from inside the mesh. a: arrivals
+at a service, x: admitted rates of the APIs, in short samples k. Counts of one second fluctuate (Poisson), and
+arrivals follow them within the time of a request, so some minutes of steady traffic tell the APIs apart. Where
+the data are silent (collinear rates) the prior p holds: an even split that explains the observed mean.
+d_sj = 0 where the call graph gives no path from the API's entry to s.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from scipy.optimize import nnls
 from governor.domain import MeshIndex, RateSamples
 
 Array = NDArray[np.float64]
-FORGETTING = 0.98
+FORGETTING = 0.995
 PRIOR_SAMPLES = 2.0
 """The prior weighs as much as the Poisson noise of this many samples."""
 
@@ -72,37 +73,49 @@ def solve(state: CostState, index: MeshIndex, wanted: NDArray[np.bool_] | None =
     Only services in `wanted` (S,) are fitted (all, if None): the others, and all while there are no samples,
     get the prior. One that is far from its capacity never binds, so its costs need not be exact.
     """
-    reach = reachability(index)
-    cost = _prior(state, index, reach)
+    entry, inside = paths(index)
+    extra = _prior(state, entry, inside)
     if state.weight <= 0 or not len(index.apis):
-        return cost
+        return np.asarray(entry + extra, np.float64)
     ridge = PRIOR_SAMPLES * np.maximum(state.rate / state.weight, 1e-9)
     gram = state.gram + np.diag(ridge)
-    several = reach.sum(axis=1) > 1
-    for s in np.flatnonzero(several if wanted is None else several & wanted):
-        apis = np.flatnonzero(reach[s])
+    several = (entry | inside).sum(axis=1) > 1
+    fitted = several & inside.any(axis=1)
+    for s in np.flatnonzero(fitted if wanted is None else fitted & wanted):
+        apis = np.flatnonzero(inside[s])
         factor = np.linalg.cholesky(gram[np.ix_(apis, apis)])
-        target = np.linalg.solve(factor, state.moment[s, apis] + ridge[apis] * cost[s, apis])
-        cost[s, apis] = nnls(factor.T, target)[0]
-    return cost
+        unexplained = state.moment[s, apis] - state.gram[np.ix_(apis, np.flatnonzero(entry[s]))].sum(axis=1)
+        target = np.linalg.solve(factor, unexplained + ridge[apis] * extra[s, apis])
+        extra[s, apis] = nnls(factor.T, target)[0]
+    return np.asarray(entry + extra, np.float64)
 
 
-def _prior(state: CostState, index: MeshIndex, reach: NDArray[np.bool_]) -> Array:
-    """1 where the API enters; elsewhere the same for all APIs with a path, so that the mean is explained."""
-    prior = np.zeros(reach.shape)
-    if not len(index.apis):
-        return prior
-    entry = np.zeros(reach.shape, np.bool_)
-    entry[index.edge_callee[index.api_edge], np.arange(len(index.apis))] = True
-    other = reach & ~entry
-    left = np.maximum(state.arrivals - entry @ state.rate, 0.0)
-    asked = other @ state.rate
-    split = np.where(asked > 0, np.minimum(left / np.where(asked > 0, asked, 1.0), 10.0), 1.0)
+def _prior(state: CostState, entry: NDArray[np.bool_], inside: NDArray[np.bool_]) -> Array:
+    """Calls from inside the mesh, the same for all APIs with a path, so that the mean is explained; (S, A)."""
     if state.weight <= 0:
-        split = np.ones(len(left))
-    prior[other] = np.broadcast_to(split[:, None], reach.shape)[other]
-    prior[entry] = 1.0
-    return prior
+        return inside.astype(np.float64)
+    left = np.maximum(state.arrivals - entry @ state.rate, 0.0)
+    asked = inside @ state.rate
+    split = np.where(asked > 0, np.minimum(left / np.where(asked > 0, asked, 1.0), 10.0), 1.0)
+    return np.where(inside, split[:, None], 0.0)
+
+
+@lru_cache(maxsize=4)
+def paths(index: MeshIndex) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """(S, A) twice: where an API enters, and where calls from inside the mesh take it. Cached by index."""
+    reach = reachability(index)
+    entry = np.zeros(reach.shape, np.bool_)
+    if not len(index.apis):
+        return entry, entry.copy()
+    entry[index.edge_callee[index.api_edge], np.arange(len(index.apis))] = True
+    return entry, np.asarray(_calls(index) @ reach.astype(np.float32)) > 0
+
+
+def _calls(index: MeshIndex) -> sparse.csr_matrix:
+    """(S, S) callee by caller."""
+    size = len(index.services)
+    ones = np.ones(len(index.edges), np.float32)
+    return sparse.csr_matrix((ones, (index.edge_callee, index.edge_caller)), shape=(size, size))
 
 
 @lru_cache(maxsize=4)
@@ -112,8 +125,7 @@ def reachability(index: MeshIndex) -> NDArray[np.bool_]:
     reach = np.zeros((services, apis), np.bool_)
     if not apis:
         return reach
-    ones = np.ones(len(index.edges), np.float32)
-    calls = sparse.csr_matrix((ones, (index.edge_callee, index.edge_caller)), shape=(services, services))
+    calls = _calls(index)
     reach[index.edge_callee[index.api_edge], np.arange(apis)] = True
     frontier = reach.astype(np.float32)
     while frontier.any():

@@ -1,14 +1,19 @@
 """In-flight caps: the fast layer, one cap a priority class on each edge.
 
-    N_s = C_s * (W_0 + tau)          tau = clip(W_0, 10 ms, objective / 4)         (Little's law)
-    high    = N_s * share * 1.25
-    default = clip((C_s - high arrivals) * (W_0 + tau), 5 % of N_s, N_s) * share
+    N_s = C_s * (W + tau)     tau = W_0 * clip(3 / sqrt(C_s W_0), .25, 1), at least 10 ms, within the reserve
+    high    = part of N_s
+    default = part of clip((C_s - high arrivals) * (W + tau), 5 % of N_s, N_s)
+    part of n = n * share + sqrt(n * share * (1 - share))
 
-The proxy counts in flight by itself within microseconds, so a right cap holds the queue at tau while the loop
-sleeps, is work-conserving, and needs no new value when capacity halves: the wait only doubles. `share` is the
-edge's part of its callee's arrivals. Where capacity is unknown, N = X * objective / 2: if X is already all the
-callee can do, the wait still stays within half the objective; if not, refused requests at base latency show it
-and the cap grows.
+N_s is Little's law (W: seconds to an answer without a queue, W_0: its own part); tau is the shortest wait
+that keeps all workers busy (square-root staffing). The reserve: with the caps full and `LOSS` of the capacity
+gone, the mean stay is still `REACH` of the objective, or of the timeout of a try if that is shorter, so that
+users get through until the next step; tau gives way to it down to `LEAST_WAIT` of W_0. The proxy counts in
+flight by itself within microseconds, so a right cap holds the queue at tau while the loop sleeps. `share` is
+the edge's part of what its callee is asked for. Where capacity is unknown, N = X * objective / 2: if X is
+already all the callee can do, the wait still stays within half the objective; if not, refused requests at
+base latency show it and the cap grows. A cap that refuses what a callee without a queue could carry is opened
+at once.
 """
 
 from __future__ import annotations
@@ -16,15 +21,20 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from numpy.typing import NDArray
 
 from governor.decide.load import Array
 from governor.decide.situation import Situation
 from governor.knobs import Direction, Hypothesis, InFlightCap, Knob, Proposal, Target, TargetKind
 from governor.reasons import Reason
 
-HEADROOM_HIGH = 1.25
+LOSS = 0.5
+REACH = 0.6
+LEAST_WAIT = 0.35
 DEAD_BAND = 0.2
-GROWTH = 1.25
+GROWTH = 1.5
+REFUSED = 0.02
+"""Share of requests refused from which a cap counts as too tight for a callee that does not queue."""
 MIN_CAP = 4.0
 MIN_RATE = 2.0
 
@@ -34,19 +44,39 @@ def wanted(s: Situation) -> tuple[Array, Array]:
     callee = s.frame.index.edge_callee
     objective = s.policy.latency_s.astype(np.float64)
     belief, load = s.belief, s.load
-    tau = np.clip(belief.path_latency, 0.01, objective / 4.0)
-    stay = belief.path_latency + tau
+    urgent_high = _high_arrivals(s)
+    stay = belief.path_latency + _wait(s, urgent_high)
     by_model = belief.capacity * stay
     blind = np.nan_to_num(load.completions) * objective / 2.0
     total = np.where(np.isfinite(by_model), by_model, np.where(blind > 0, blind, np.nan))
-    urgent_high = _high_arrivals(s)
     rest = np.clip((belief.capacity - urgent_high) * stay, 0.05 * total, total)
     default = np.where(np.isfinite(rest), rest, total)
     share = np.clip(s.edge_share, 0.02, 1.0)
     quiet = ~(s.frame.edge.rate > MIN_RATE)
-    low = np.where(quiet, np.nan, np.maximum(default[callee] * share, MIN_CAP))
-    high = np.where(quiet, np.nan, np.maximum(total[callee] * share * HEADROOM_HIGH, MIN_CAP))
+    low = np.where(quiet, np.nan, np.maximum(_part(default[callee], share), MIN_CAP))
+    high = np.where(quiet, np.nan, np.maximum(_part(total[callee], share), MIN_CAP))
     return _grown(s, low, s.knobs.cap_default), _grown(s, high, s.knobs.cap_high)
+
+
+def _part(whole: Array, share: Array) -> Array:
+    """One edge's part of what may be in flight, and a standard deviation more, for edges do not peak together."""
+    return np.asarray(whole * share + np.sqrt(whole * share * (1.0 - share)), np.float64)
+
+
+def _wait(s: Situation, high: Array) -> Array:
+    """(S,) tau, seconds: what keeps the service busy, less where a loss of capacity would break the objective."""
+    belief, callee = s.belief, s.frame.index.edge_callee
+    patience = np.full(len(belief.capacity), np.inf)
+    tries = np.fmin(s.knobs.per_try_timeout, s.knobs.timeout).astype(np.float64)
+    np.fmin.at(patience, callee, tries)
+    reach = REACH * np.minimum(s.policy.latency_s.astype(np.float64), patience)
+    # The default class fills its cap, (C - H)(W + tau); the high class fills what it asks for, or its own cap
+    # as well: the stay is then the lesser of two multiples of W + tau.
+    with np.errstate(divide="ignore", invalid="ignore"):
+        part = np.clip(np.nan_to_num(high / belief.capacity), 0.0, 1.0)
+        asked = np.where(part < 1.0 - LOSS, (1.0 - part) / (1.0 - LOSS - part), np.inf)
+    reserve = reach / np.minimum(asked, (2.0 - part) / (1.0 - LOSS)) - belief.path_latency
+    return np.maximum(np.clip(belief.slack, 0.01, reserve), np.maximum(LEAST_WAIT * belief.base_latency, 0.01))
 
 
 def _high_arrivals(s: Situation) -> Array:
@@ -61,11 +91,14 @@ def _high_arrivals(s: Situation) -> Array:
 
 def _grown(s: Situation, model: Array, current: np.ndarray) -> Array:
     """Where a cap refuses although the callee does not queue, the model is too low: grow from what is set."""
-    callee = s.frame.index.edge_callee
-    calm = ~s.belief.saturated[callee] & (s.load.own_latency < 1.3 * s.belief.base_latency)[callee]
-    refused = s.frame.edge.overflow > 0.02 * np.maximum(s.frame.edge.rate, 1.0)
-    grow = calm & refused & np.isfinite(current)
+    grow = refuses_needlessly(s) & np.isfinite(current)
     return np.where(grow, np.fmax(model, current * GROWTH), model)
+
+
+def refuses_needlessly(s: Situation) -> NDArray[np.bool_]:
+    """(E,) the cap turned requests away in a window in which the callee hardly queued."""
+    refused = s.frame.edge.overflow > REFUSED * np.maximum(s.frame.edge.rate, 1.0)
+    return np.asarray(s.belief.calm[s.frame.index.edge_callee] & refused, np.bool_)
 
 
 def propose(s: Situation) -> list[Proposal]:
@@ -87,8 +120,8 @@ def _proposal(s: Situation, edge: int, default: float, high: float) -> Proposal:
     value = InFlightCap(round(default), round(high))
     missing = not math.isfinite(now_low)
     tighten = missing or (value.default is not None and value.default < now_low)
-    grown = not tighten and float(s.frame.edge.overflow[edge]) > 0
-    reason = Reason.CAP_MISSING if missing else Reason.CAP_TOO_TIGHT if grown else Reason.CAP_FOLLOWS_CAPACITY
+    needless = not tighten and bool(refuses_needlessly(s)[edge])
+    reason = Reason.CAP_MISSING if missing else Reason.CAP_TOO_TIGHT if needless else Reason.CAP_FOLLOWS_CAPACITY
     capacity, stay = float(s.belief.capacity[callee]), float(s.belief.path_latency[callee])
     expected = min(s.traffic(edge), capacity if math.isfinite(capacity) else math.inf)
     carried = f"{capacity:.0f} requests/s" if math.isfinite(capacity) else "an unknown rate"
@@ -114,7 +147,7 @@ def _proposal(s: Situation, edge: int, default: float, high: float) -> Proposal:
         hypothesis=Hypothesis("goodput", 0.5 * min(expected, s.success(edge) * expected), 2 * s.period_s),
         confidence=s.frame.trust_of("edge.attempts", "edge.in_flight"),
         traffic=s.traffic(edge),
-        urgent=bool(tighten and (s.belief.saturated[callee] or missing)),
+        urgent=bool(s.belief.saturated[callee] or missing) if tighten else needless,
     )
 
 

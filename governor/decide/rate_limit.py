@@ -1,20 +1,26 @@
 """Rate limits: one for each API at the entry, by priority tier and weighted max-min within a tier.
 
-    maximise lexicographically by tier, max-min within:  x_j <= D_j,   sum_j c_sj x_j <= rho C_s - Q_s / T_drain
+    maximise lexicographically by tier, max-min within:  x_j <= D_j,   sum_j c_sj x_j <= B_s - E_s / T_drain
 
-D_j is the upper bound of demand, C_s the capacity belief, Q_s what already queues at s beyond its base latency
-(Little's law), T_drain = max(period, 5 s). rho = 1 on the estimate where an in-flight cap guards the callee (the
-cap holds the queue; the limit is there for fairness and against work that a later hop would refuse), else .9 on
-the lower bound. A limit is cut to the solution at once; it is raised by at most a quarter a step, and once it is
-half above demand it is released, so it never jumps to infinity.
+    B_s = 1.04 C_s      where an in-flight cap guards every edge into s, and D_j is what is offered
+    B_s = 0.9 C_s,low   elsewhere, and D_j is an upper bound of what is offered
+
+E_s is what waits at s although its callers have gone, as after a storm, and T_drain = max(period, 5 s). Where
+caps guard the path they hold the queue to the request, which a rate cannot; a limit is then set only for what
+no cap can do: stop work that a later hop would refuse, share out a bottleneck among APIs of one tier, empty a
+queue of the dead. It is a little above the allocation, so that an error of some percent in C_s never idles
+the service. A limit is cut to the solution at once. It is raised at once where caps guard the path, else by
+at most a quarter a step, and released in two steps, so it never jumps to infinity.
 Sources: TopFull (SIGCOMM'24) for clusters of APIs that share a bottleneck; Bertsekas & Gallager 6.5 for max-min.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from governor.decide.allocation import Allocation, allocate
 from governor.decide.load import Array
@@ -22,59 +28,110 @@ from governor.decide.situation import Situation
 from governor.knobs import Direction, Hypothesis, Knob, Proposal, RateLimit, Target, TargetKind
 from governor.reasons import Reason
 
-RHO_CAPPED = 1.0
+RHO_CAPPED = 1.04
 RHO_BARE = 0.9
 STEP_UP = 1.25
-RELEASE_AT = 1.5
+LOOSE = 1.5
+"""Times the demand: where a limit that is no longer needed goes before it is taken off."""
+RELEASE_AT = 1.3
+"""Times the demand from which a limit that is not needed is taken off."""
 BINDING = 0.97
 """A solution below this share of demand is a limit worth setting."""
 DEAD_BAND = 0.05
+REFUSED = 0.05
+"""Share of an API's requests that a limit refuses without need from which raising it cannot wait."""
 
 
-def demand(s: Situation) -> Array:
-    """Upper bound of each API's demand, requests/s, (A,): two standard errors of a Poisson count above."""
+@dataclass(frozen=True, eq=False)
+class Solution:
+    """What the law wants, over A APIs."""
+
+    allocation: Allocation
+    demand: Array
+    """(A,) requests/s, as the allocation was asked for it."""
+    guarded: NDArray[np.bool_]
+    """(A,) in-flight caps are in force on every edge into every service that the API uses."""
+    needed: NDArray[np.bool_]
+    """(A,) the allocation is below demand, and a limit does what caps cannot."""
+
+
+def guarded_services(s: Situation) -> NDArray[np.bool_]:
+    """(S,) services behind a cap on every edge into them."""
+    size = len(s.frame.index.services)
+    bare = np.bincount(s.frame.index.edge_callee, weights=~np.isfinite(s.knobs.cap_default), minlength=size)
+    return np.asarray(bare == 0, np.bool_)
+
+
+def demand(s: Situation, guarded: NDArray[np.bool_]) -> Array:
+    """Demand of each API, requests/s, (A,): what is offered, and two standard errors more where no cap guards."""
     offered = np.nan_to_num(s.frame.api.offered.astype(np.float64))
-    return np.asarray(offered + 2.0 * np.sqrt(offered / max(s.frame.window_s, 1.0)), np.float64)
+    margin = 2.0 * np.sqrt(offered / max(s.frame.window_s, 1.0))
+    return np.asarray(offered + np.where(guarded, 0.0, margin), np.float64)
+
+
+def backlog(s: Situation) -> Array:
+    """(S,) requests at a service whose callers have gone: what is there, less what callers still wait for.
+
+    Less than one service time's worth of them is noise.
+    """
+    belief, load = s.belief, s.load
+    there = np.nan_to_num(belief.queued + load.completions * belief.base_latency)
+    dead = there - np.nan_to_num(load.in_flight)
+    return np.where(dead > np.nan_to_num(belief.capacity * belief.base_latency), dead, 0.0)
 
 
 def budget(s: Situation) -> Array:
     """Requests/s that each service may be given, (S,); inf where capacity is unknown."""
-    size = len(s.frame.index.services)
-    uncapped = np.bincount(s.frame.index.edge_callee, weights=~np.isfinite(s.knobs.cap_default), minlength=size)
-    guarded = uncapped == 0
-    waiting = np.nan_to_num(s.load.completions * (s.load.own_latency - 2.0 * s.belief.base_latency))
-    drain = np.where(s.belief.saturated, np.maximum(waiting, 0.0) / max(s.period_s, 5.0), 0.0)
-    room = np.where(guarded, RHO_CAPPED * s.belief.capacity, RHO_BARE * s.belief.low) - drain
+    room = np.where(guarded_services(s), RHO_CAPPED * s.belief.capacity, RHO_BARE * s.belief.low)
+    room = room - backlog(s) / max(s.period_s, 5.0)
     return np.where(np.isfinite(s.belief.capacity), np.maximum(room, 0.05 * s.belief.capacity), np.inf)
 
 
-def solve(s: Situation) -> tuple[Allocation, Array]:
-    """The allocation, and the demand it was made for."""
-    wanted = demand(s)
-    room = budget(s)
-    return allocate(wanted, s.cost, room, s.policy.api_tier, s.policy.api_share), wanted
+def solve(s: Situation) -> Solution:
+    """The allocation, what it was made for, and which APIs need a limit for it."""
+    uses = s.cost > 0
+    guarded = np.asarray(~(uses & ~guarded_services(s)[:, None]).any(axis=0), np.bool_)
+    wanted = demand(s, guarded)
+    found = allocate(wanted, s.cost, budget(s), s.policy.api_tier, s.policy.api_share)
+    binding = (found.admitted < BINDING * wanted) & (wanted > 0)
+    # The lower bound says how far to cut; whether to cut at all, the estimate says.
+    overfull = (s.cost @ wanted > RHO_BARE * s.belief.capacity) | s.belief.saturated
+    bare = ~guarded & overfull[np.maximum(found.bottleneck, 0)]
+    needed = binding & (bare | (guarded & _beyond_caps(s, found, uses)))
+    return Solution(found, wanted, guarded, np.asarray(needed, np.bool_))
+
+
+def _beyond_caps(s: Situation, found: Allocation, uses: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """(A,) the bottleneck lies behind the entry, is shared within the tier, or has a backlog to empty."""
+    index, tier = s.frame.index, s.policy.api_tier
+    at = np.maximum(found.bottleneck, 0)
+    behind = index.edge_callee[index.api_edge] != at
+    asked = uses & (s.frame.api.offered > 0)
+    shared = np.zeros(len(at), np.bool_)
+    for level in np.unique(tier):
+        members = tier == level
+        shared[members] = asked[:, members].sum(axis=1)[at[members]] > 1
+    return np.asarray((found.bottleneck >= 0) & (behind | shared | (backlog(s)[at] > 0)), np.bool_)
 
 
 def propose(s: Situation) -> list[Proposal]:
     """A proposal for each API whose limit should be set, moved or released."""
     if not len(s.frame.index.apis):
         return []
-    allocation, wanted = solve(s)
+    found = solve(s)
     active = s.policy.active(Knob.RATE_LIMIT) & np.isfinite(s.frame.api.offered)
     limit = s.knobs.limit.astype(np.float64)
     is_set = np.isfinite(limit)
-    binding = (allocation.admitted < BINDING * wanted) & (wanted > 0)
-    relax = np.minimum(np.where(binding, allocation.admitted, np.inf), limit * STEP_UP)
-    target = np.where(binding & ~(is_set & (allocation.admitted > limit)), allocation.admitted, relax)
-    release = is_set & ~binding & (limit > RELEASE_AT * wanted)
-    target = np.where(release, np.inf, target)
+    highest = np.where(is_set & ~found.guarded, limit * STEP_UP, np.inf)
+    target = np.minimum(np.where(found.needed, found.allocation.admitted, LOOSE * found.demand), highest)
+    target = np.where(is_set & ~found.needed & (limit > RELEASE_AT * found.demand), np.inf, target)
     moved = np.abs(target / limit - 1.0) > DEAD_BAND
-    chosen = active & ((binding & ~is_set) | (is_set & moved))
-    return [_proposal(s, int(j), float(target[j]), allocation, float(wanted[j])) for j in np.flatnonzero(chosen)]
+    chosen = active & ((found.needed & ~is_set) | (is_set & moved))
+    return [_proposal(s, int(j), float(target[j]), found) for j in np.flatnonzero(chosen)]
 
 
-def _proposal(s: Situation, api: int, target: float, allocation: Allocation, wanted: float) -> Proposal:
-    index = s.frame.index
+def _proposal(s: Situation, api: int, target: float, found: Solution) -> Proposal:
+    index, allocation = s.frame.index, found.allocation
     limit = float(s.knobs.limit[api])
     service = int(allocation.bottleneck[api])
     tighten = not math.isfinite(limit) or target < limit
@@ -85,7 +142,8 @@ def _proposal(s: Situation, api: int, target: float, allocation: Allocation, wan
         reason = Reason.OVERLOAD
     else:
         cause, reason = "demand fits again", Reason.DEMAND_FITS
-    offered = float(s.frame.api.offered[api])
+    offered, refused = float(s.frame.api.offered[api]), float(s.frame.api.limited[api])
+    good = max(0.0, float(np.nan_to_num(s.frame.api.completed[api] - s.frame.api.errors[api])))
     return Proposal(
         target=Target(TargetKind.API, index.apis[api]),
         knob=Knob.RATE_LIMIT,
@@ -100,15 +158,15 @@ def _proposal(s: Situation, api: int, target: float, allocation: Allocation, wan
         ),
         evidence={
             "offered_rps": offered,
-            "demand_high_rps": wanted,
+            "demand_rps": float(found.demand[api]),
             "allocated_rps": float(allocation.admitted[api]),
             "bottleneck_capacity_rps": capacity,
             "tier": float(s.policy.api_tier[api]),
         },
-        hypothesis=Hypothesis("goodput", 0.4 * min(target, offered), 2 * s.period_s),
+        hypothesis=Hypothesis("goodput", 0.5 * min(target, good), 2 * s.period_s),
         confidence=s.frame.trust_of("api.offered", "edge.attempts"),
         traffic=offered,
-        urgent=tighten,
+        urgent=tighten or bool(found.guarded[api] and refused > REFUSED * offered),
     )
 
 

@@ -36,9 +36,12 @@ class Situation:
 
     @property
     def edge_share(self) -> Array:
-        """(E,) share of its callee's arrivals that comes over each edge, 0..1."""
-        callee = self.frame.index.edge_callee
-        attempts = np.nan_to_num(self.frame.edge.attempts.astype(np.float64))
+        """(E,) share of what its callee is asked for that comes over each edge, 0..1.
+
+        What a full cap refused counts: an edge that is held back must not lose its share by it.
+        """
+        callee, edge = self.frame.index.edge_callee, self.frame.edge
+        attempts = np.nan_to_num(edge.attempts.astype(np.float64)) + np.nan_to_num(edge.overflow)
         total = np.bincount(callee, weights=attempts, minlength=len(self.frame.index.services))[callee]
         return np.where(total > 0, attempts / np.where(total > 0, total, 1.0), 0.0)
 

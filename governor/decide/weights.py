@@ -1,13 +1,15 @@
 """Backend weights: away from a backend that is slow or failing, back by steps when it looks as its peers do.
 
-    faulty:  w = floor                                   floor = min(2 %, (1 - q) / 2)
+    faulty:  w = floor          floor = (1 - q) / 2 if slow, (1 - a) / (2 e) if failing, both within 0.1 .. 2 %
     good:    w = (1 - sum of floors) / number of good    (returning ones by at most +10 % of the pool a step)
 
-q is the quantile of the latency objective: what a floor still sends to a faulty backend must not reach it. The
-floor keeps evidence coming, so that a recovered backend is seen. The move away is at once, the way back is by
-steps. When more than 30 % of a pool looks faulty, or the rest could not carry the load, it is overload and not
-a faulty backend: nothing is moved. Weights never follow latency as such: that law limit-cycles above about 75 %
-utilisation (ALGORITHMS 5.2).
+q is the quantile of the latency objective, a the availability objective, e the backend's share of errors:
+what a floor still sends to a faulty backend must not cost the objective. It is the part of the pool that
+counts: a proxy that balances by requests in flight sends more than its weight to a backend that fails at
+once. The floor keeps evidence coming, so that a recovered backend is seen. The move away is at once, the way
+back is by steps. When more than one backend and more than 30 % of a pool look faulty, or the rest could not
+carry the load, it is overload and not a faulty backend: nothing is moved. Weights never follow latency as
+such: that law limit-cycles above about 75 % utilisation (ALGORITHMS 5.2).
 """
 
 from __future__ import annotations
@@ -23,14 +25,22 @@ from governor.reasons import Reason
 
 STEP = 0.10
 DEAD_BAND = 0.01
+LEAST_SHARE = 0.001
+MOST_FLOOR = 0.02
 FAULTY_SHARE = 0.30
 CLEAN_WINDOWS = 4
 RHO_MAX = 0.9
 
 
-def floor_share(quantile: Array) -> Array:
-    """Least share of a faulty backend, so that the objective's quantile does not see it."""
-    return np.clip((1.0 - quantile) / 2.0, 0.001, 0.02)
+def floor_share(s: Situation, found: BackendVerdict) -> Array:
+    """(B,) least share of a faulty backend, such that neither objective sees what it still gets."""
+    callee = s.frame.index.edge_callee[s.frame.index.backend_edge]
+    slow = (1.0 - s.policy.quantile.astype(np.float64)[callee]) / 2.0
+    spared = (1.0 - s.policy.availability.astype(np.float64)[callee]) / 2.0
+    failing = np.where(
+        found.error_share > 0, spared / np.where(found.error_share > 0, found.error_share, 1.0), 1.0
+    )
+    return np.clip(np.where(found.failing, np.minimum(slow, failing), slow), LEAST_SHARE, MOST_FLOOR)
 
 
 def wanted(s: Situation, found: BackendVerdict) -> Array:
@@ -39,7 +49,7 @@ def wanted(s: Situation, found: BackendVerdict) -> Array:
     pool, edges = index.backend_edge, len(index.edges)
     size = np.bincount(pool, minlength=edges)[pool]
     now = np.where(np.isfinite(s.knobs.weight), s.knobs.weight, 1.0 / np.maximum(size, 1))
-    floor = floor_share(s.policy.quantile.astype(np.float64))[index.edge_callee[pool]]
+    floor = floor_share(s, found)
     faulty = (found.slow | found.failing) & ~_overload(s, found)
     held = now < 0.5 / np.maximum(size, 1)
     ready = held & ~faulty & (s.backends.good_windows >= CLEAN_WINDOWS)
@@ -61,8 +71,9 @@ def _overload(s: Situation, found: BackendVerdict) -> NDArray[np.bool_]:
     share = faulty / np.maximum(size, 1)
     callee = index.edge_callee
     with np.errstate(divide="ignore", invalid="ignore"):
-        left = s.load.arrivals[callee] / (s.belief.capacity[callee] * (1.0 - share))
-    return np.asarray(((share > FAULTY_SHARE) | (left > RHO_MAX))[pool], np.bool_)
+        left = (s.load.arrivals + s.load.overflow)[callee] / (s.belief.capacity[callee] * (1.0 - share))
+    many = (faulty > 1) & (share > FAULTY_SHARE)
+    return np.asarray((many | (left > RHO_MAX))[pool], np.bool_)
 
 
 def propose(s: Situation) -> list[Proposal]:

@@ -55,6 +55,12 @@ def test_collinear_rates_stay_at_an_even_split_that_explains_the_mean() -> None:
     np.testing.assert_allclose(cost[2, :2], 0.5, atol=0.05)
 
 
+def test_an_api_costs_one_where_it_enters_whatever_the_noise() -> None:
+    cost = solve(update(CostState.empty(3, 3), samples(20, 11, noise=0.3)), INDEX)
+    np.testing.assert_array_equal(cost[1], [1.0, 1.0, 0.0])
+    assert cost[2, 2] == 1.0
+
+
 def test_rows_with_missing_values_are_skipped() -> None:
     good = samples(10, 3)
     holes = good.api_admitted.copy()

@@ -1,0 +1,147 @@
+"""The whole cycle over minutes of simulated trouble: users get through, and what is over is let go of."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from governor.knobs import BackendWeights, Knob, RateLimit
+from governor.lab.clairvoyant import clairvoyant
+from governor.lab.document_files import parse_scenario
+from governor.lab.documents import Scenario
+from governor.lab.results import LoadResult
+from tests.trajectory.simulated_lab import Trajectory, governed, ungoverned
+
+WEB = """
+name: web
+description: one service, two classes
+duration_s: {seconds}
+seed: {seed}
+topology:
+  services:
+    - {{name: web, replicas: {replicas}, workers: 8, service_time_s: 0.05}}
+apis:
+  - {{name: shop, priority: high, calls: {{service: web}}}}
+  - {{name: shop, priority: low, calls: {{service: web}}}}
+load:
+  classes:
+    shop.high: {{schedule: {high}}}
+    shop.low: {{schedule: {low}}}
+faults: {faults}
+slo: {{latency_s: 0.4, timeout_s: 2.0}}
+govern_from_s: {govern_from}
+data_plane: {plane}
+"""
+RETRIES = "{retries: {attempts: 3, per_try_timeout_s: 0.4}}"
+
+
+def web(
+    high: str,
+    low: str,
+    seconds: int,
+    *,
+    faults: str = "[]",
+    plane: str = "{}",
+    replicas: int = 2,
+    seed: int = 5,
+    govern_from: int = 0,
+) -> Scenario:
+    text = WEB.format(
+        high=high,
+        low=low,
+        seconds=seconds,
+        faults=faults,
+        plane=plane,
+        replicas=replicas,
+        seed=seed,
+        govern_from=govern_from,
+    )
+    return parse_scenario(text, Path("web.yaml"))
+
+
+def share(scenario: Scenario, load: LoadResult, start: int, end: int) -> float:
+    """Goodput within the SLO over what the clairvoyant reaches."""
+    best = clairvoyant(scenario, load.offered).fair.sum(axis=0)
+    good = np.stack(list(load.ok_within_slo.values())).sum(axis=0)
+    return float(good[start:end].sum() / best[start:end].sum())
+
+
+def writes(run: Trajectory) -> Counter[Knob]:
+    return Counter(receipt.knob for cycle in run.cycles for receipt in cycle.receipts)
+
+
+pytestmark = pytest.mark.timeout(180)
+
+
+def test_an_overload_costs_the_low_class_only_and_leaves_nothing_behind() -> None:
+    scenario = web("[[15, 50], [30, 90], [15, 50]]", "[[15, 120], [30, 500], [15, 120]]", 60)
+    run = governed(scenario)
+    assert share(scenario, run.load, 25, 45) > 0.93
+    assert run.load.success(25, 45, "shop.high", in_slo=True) > 0.98
+    assert run.load.success(50, 60) > 0.99
+    assert all(value is None for value in run.mesh.buckets.values())
+
+
+def test_capacity_that_comes_back_is_used_within_two_periods() -> None:
+    faults = "[{kind: capacity_drop, service: web, factor: 0.4, at_s: 15, for_s: 30}]"
+    scenario = web("[[65, 70]]", "[[65, 170]]", 65, faults=faults)
+    run = governed(scenario)
+    assert share(scenario, run.load, 25, 45) > 0.9
+    assert share(scenario, run.load, 55, 65) > 0.97
+
+
+def test_a_retry_storm_that_never_ends_by_itself_ends_within_two_periods() -> None:
+    faults = "[{kind: capacity_drop, service: web, factor: 0.5, at_s: 15, for_s: 9}]"
+    scenario = web("[[50, 70]]", "[[50, 186]]", 50, faults=faults, plane=RETRIES)
+    assert ungoverned(scenario).success(40, 50) < 0.2
+    assert share(scenario, governed(scenario).load, 34, 50) > 0.97
+
+
+def test_a_storm_that_is_under_way_is_broken_by_shedding_until_the_queue_is_empty() -> None:
+    faults = "[{kind: capacity_drop, service: web, factor: 0.5, at_s: 5, for_s: 9}]"
+    scenario = web("[[50, 70]]", "[[50, 186]]", 50, faults=faults, plane=RETRIES, govern_from=20)
+    run = governed(scenario)
+    assert run.load.success(15, 25) < 0.1
+    assert share(scenario, run.load, 38, 50) > 0.95
+    shed = [
+        r.after
+        for c in run.cycles[:1]
+        for r in c.receipts
+        if r.knob is Knob.RATE_LIMIT and isinstance(r.after, RateLimit)
+    ]
+    assert shed
+    assert all(limit.requests_per_second is not None for limit in shed)
+    assert all(value is None for value in run.mesh.buckets.values())
+
+
+def test_a_slow_replica_loses_its_share_and_gets_it_back_when_it_has_recovered() -> None:
+    faults = "[{kind: slow_replica, service: web, replica: 3, factor: 10, at_s: 15, for_s: 25}]"
+    scenario = web("[[120, 70]]", "[[120, 170]]", 120, faults=faults, replicas=4)
+    run = governed(scenario)
+    shares = [
+        dict(r.after.shares)["web-3"]
+        for c in run.cycles
+        for r in c.receipts
+        if isinstance(r.after, BackendWeights)
+    ]
+    assert shares[0] < 0.01
+    assert shares[-1] > 0.2
+    assert run.load.success(25, 40, in_slo=True) > 0.985
+
+
+def test_one_of_three_replicas_that_fails_is_one_backend_and_not_an_overload() -> None:
+    faults = "[{kind: failing_replica, service: web, replica: 2, error_rate: 0.4, at_s: 10, for_s: 25}]"
+    scenario = web("[[35, 50]]", "[[35, 120]]", 35, faults=faults, replicas=3)
+    run = governed(scenario)
+    assert run.load.success(20, 35) > 0.99
+    assert writes(run)[Knob.WEIGHTS] == 1
+
+
+def test_where_nothing_is_wrong_each_knob_is_written_at_most_once() -> None:
+    scenario = web("[[60, 60]]", "[[60, 130]]", 60)
+    run = governed(scenario)
+    assert run.load.success(0, 60, in_slo=True) > 0.99
+    assert set(writes(run).values()) <= {1}
