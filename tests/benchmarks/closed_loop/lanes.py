@@ -21,7 +21,9 @@ from governor.errors import LabError
 from governor.lab.envoy_process import tail
 from tests.benchmarks.closed_loop.trial import Outcome, Trial, read_outcome, write_trial
 
-ADDRESS = "127.0.83.{}"
+NETWORK = "127.0.83"
+"""Lane 1 listens on this with .1 after it, and so on."""
+TRIAL = (sys.executable, "-m", "tests.benchmarks.closed_loop.trial")
 OVERTIME_S = 60.0
 """How much longer than its scenario a trial may take."""
 GRACE_S = 10.0
@@ -43,6 +45,9 @@ class Lanes:
     """`count` trials at once."""
 
     count: int
+    network: str = NETWORK
+    command: tuple[str, ...] = TRIAL
+    """Runs one trial; the trial's directory and the lane's address are appended."""
     _children: set[subprocess.Popen[bytes]] = field(default_factory=set)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _stop: bool = False
@@ -88,7 +93,7 @@ class Lanes:
             begun = time.monotonic()
             with TemporaryDirectory(prefix="governor-bench-") as home:
                 try:
-                    outcome, failure = self._trial(trial, Path(home), ADDRESS.format(number)), ""
+                    outcome, failure = self._trial(trial, Path(home), f"{self.network}.{number}"), ""
                 except (OSError, ValueError, LabError) as error:
                     outcome, failure = None, str(error)
             finished.put(Finished(trial, outcome, failure, time.monotonic() - begun))
@@ -96,7 +101,7 @@ class Lanes:
     def _trial(self, trial: Trial, home: Path, address: str) -> Outcome:
         write_trial(trial, home)
         log = home / "trial.log"
-        command = [sys.executable, "-m", "tests.benchmarks.closed_loop.trial", str(home), address]
+        command = [*self.command, str(home), address]
         with log.open("wb") as said:
             child = self._start(command, said.fileno())
             try:

@@ -1,0 +1,109 @@
+"""Lanes with a stand-in for the trial's process, and one interrupted run of the real thing."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+
+from governor.lab.document_files import load_scenario
+from tests.benchmarks.closed_loop.lanes import Finished, Lanes
+from tests.benchmarks.closed_loop.trial import Trial
+
+STAND_IN = textwrap.dedent("""
+    import json, pathlib, sys, time
+    import numpy as np
+    from governor.lab.results import LoadResult
+    home, address = pathlib.Path(sys.argv[1]), sys.argv[2]
+    seed = json.loads((home / "trial.json").read_text())["scenario"]["seed"]
+    if seed == 2:
+        sys.exit("Envoy refused: no such thing")
+    if seed == 3:
+        time.sleep(600)
+    (home / "lab").mkdir()
+    none = np.zeros(0)
+    LoadResult(("shop.high",), 1.0, 0.1, 1.0, none, none, none, none, none).save(home / "lab" / "load.npz")
+    (home / "outcome.json").write_text(json.dumps({"writes": [], "blind_cycles": 0, "cpu_s": {address: 1.0}}))
+""")
+
+
+@pytest.fixture
+def stand_in() -> tuple[str, ...]:
+    return (sys.executable, "-c", STAND_IN)
+
+
+def trials(*seeds: int) -> list[Trial]:
+    scenario = load_scenario("steady")
+    return [Trial(scenario.model_copy(update={"seed": seed}), "nothing", governed=False) for seed in seeds]
+
+
+def test_a_failed_trial_is_told_with_its_reason_and_the_others_go_on(stand_in: tuple[str, ...]) -> None:
+    told: list[Finished] = []
+    assert Lanes(2, "127.0.84", stand_in).run(trials(1, 2, 4, 5), told.append)
+    assert sorted(done.trial.scenario.seed for done in told) == [1, 2, 4, 5]
+    (failed,) = [done for done in told if done.outcome is None]
+    assert failed.trial.scenario.seed == 2
+    assert "Envoy refused: no such thing" in failed.failure
+    used = {address for done in told if done.outcome for address in done.outcome.cpu_s}
+    assert used <= {"127.0.84.1", "127.0.84.2"}
+
+
+def test_an_interrupt_ends_what_runs_and_keeps_what_is_finished(stand_in: tuple[str, ...]) -> None:
+    told: list[Finished] = []
+
+    def interrupt(done: Finished) -> None:
+        told.append(done)
+        raise KeyboardInterrupt
+
+    assert not Lanes(2, "127.0.84", stand_in).run(trials(3, 1, 3, 3), interrupt)
+    assert [done.trial.scenario.seed for done in told] == [1]
+
+
+@pytest.mark.envoy
+@pytest.mark.usefixtures("real_envoy")
+def test_ctrl_c_ends_all_labs_and_prints_a_table_marked_partial() -> None:
+    network = f"127.79.{os.getpid() % 250}"
+    command = [sys.executable, "-m", "tests.benchmarks", "closed_loop", "--short", "--network", network]
+    root = Path(__file__).parents[2]
+    bench = subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        trial = _wait_for(bench, f"{network}.1")
+        home = next(word for word in trial.split() if "governor-bench-" in word)
+        _wait_for(bench, f"{home}/lab/bootstrap.json")
+        bench.send_signal(signal.SIGINT)
+        out, _ = bench.communicate(timeout=30)
+    finally:
+        bench.kill()
+        bench.wait()
+    assert bench.returncode == 130
+    assert "PARTIAL" in out
+    assert not _command_lines(home)
+    assert not Path(home).exists()
+
+
+def _wait_for(bench: subprocess.Popen[str], word: str) -> str:
+    """Command line of the first process with `word` in it that is not the benchmark itself."""
+    while bench.poll() is None:
+        for line in _command_lines(word):
+            if "--network" not in line:
+                return line
+        time.sleep(0.05)
+    pytest.fail(f"the benchmark ended early: {bench.communicate()[1]}")
+
+
+def _command_lines(word: str) -> list[str]:
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            line = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace")
+        except OSError:
+            continue  # gone meanwhile
+        if word in line:
+            found.append(line)
+    return found
