@@ -14,6 +14,7 @@ import pytest
 
 from governor.lab.document_files import load_scenario
 from tests.benchmarks.closed_loop.lanes import Finished, Lanes
+from tests.benchmarks.closed_loop.progress import watching
 from tests.benchmarks.closed_loop.trial import Trial
 
 STAND_IN = textwrap.dedent("""
@@ -63,6 +64,17 @@ def test_an_interrupt_ends_what_runs_and_keeps_what_is_finished(stand_in: tuple[
 
     assert not Lanes(2, "127.0.84", stand_in).run(trials(3, 1, 3, 3), interrupt)
     assert [done.trial.scenario.seed for done in told] == [1]
+
+
+def test_progress_names_each_trial_its_failure_and_what_is_left(capsys: pytest.CaptureFixture[str]) -> None:
+    three = trials(1, 2, 4)
+    with watching(three, lanes=2) as watch:
+        watch.finished(Finished(three[0], None, "port [busy]", 1.0))
+        watch.finished(Finished(three[1], None, "again", 1.0))
+    first, second = capsys.readouterr().err.splitlines()
+    # two of 45 s and the 3 s that a lab takes beside it are left, for two lanes
+    assert first == "[1/3] steady, nothing, seed 1: failed: port [busy]; about 48 s left"
+    assert second.startswith("[2/3] steady, nothing, seed 2: failed: again; about 24 s left")
 
 
 @pytest.mark.envoy

@@ -80,6 +80,7 @@ def main(asked: argparse.Namespace) -> int:
     details = {
         "partial": not whole,
         "lanes": lanes,
+        "cores": os.cpu_count(),
         "envoy": envoy,
         "skipped": [asdict(skip) for skip in skipped],
         "failed": [{"trial": done.trial.name, "why": done.failure} for done in failed],
