@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import argparse
 import json
 import math
 from collections.abc import Callable
@@ -9,8 +10,9 @@ import numpy as np
 import pytest
 
 from governor.lab.document_files import load_scenario
-from tests.benchmarks.closed_loop import smoke
-from tests.benchmarks.closed_loop.report import arms_table, raw
+from tests.benchmarks.closed_loop import command, smoke
+from tests.benchmarks.closed_loop.lanes import Finished
+from tests.benchmarks.closed_loop.report import arms_table, failures, raw
 from tests.benchmarks.closed_loop.runs import Run, Runs
 from tests.benchmarks.closed_loop.targets import TARGETS, scored_window
 from tests.benchmarks.closed_loop.trial import Write
@@ -120,3 +122,27 @@ def test_raw_figures_and_tables_are_made_of_finished_runs(make_run: Make, tmp_pa
 def test_a_row_without_values_is_shown_as_not_run(capsys: pytest.CaptureFixture[str]) -> None:
     assert finish("t", [Row("x", (), target=1.0)], None) == 0
     assert "not run" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--short", "--arm", "governor"], "--short has its own scenarios and arms"),
+        (["--json", "/nowhere/at/all.json"], "there is no such directory"),
+    ],
+)
+@pytest.mark.usefixtures("real_envoy")
+def test_what_cannot_run_is_said_before_anything_starts(
+    options: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    parser = argparse.ArgumentParser()
+    command.add_arguments(parser)
+    assert command.main(parser.parse_args(options)) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_failed_trials_are_named_and_miss_the_target(capsys: pytest.CaptureFixture[str], make_run: Make) -> None:
+    trial = make_run("steady", "nothing", fast).trial
+    row = failures([Finished(trial, None, "port busy", 1.0)])
+    assert row.met is False
+    assert "failed: steady, nothing, seed 1: port busy" in capsys.readouterr().err

@@ -7,7 +7,6 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
@@ -22,7 +21,7 @@ from tests.benchmarks.closed_loop import smoke
 from tests.benchmarks.closed_loop.arms import ARM_NAMES, Skipped, arms_for
 from tests.benchmarks.closed_loop.lanes import NETWORK, Finished, Lanes
 from tests.benchmarks.closed_loop.progress import watching
-from tests.benchmarks.closed_loop.report import arms_table, raw
+from tests.benchmarks.closed_loop.report import arms_table, details, failures
 from tests.benchmarks.closed_loop.runs import Runs, with_optimum
 from tests.benchmarks.closed_loop.targets import TARGETS
 from tests.benchmarks.closed_loop.trial import Trial
@@ -30,6 +29,8 @@ from tests.benchmarks.table import Row, finish
 
 SEEDS = 5
 INTERRUPTED = 130
+WIDTH = 200
+"""Columns of the wide table where the output is no terminal."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,19 +47,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(asked: argparse.Namespace) -> int:
-    """Run what was asked; 1 if a target was missed or a trial failed, 130 if interrupted."""
-    lanes = asked.lanes or os.cpu_count() or 1
-    names = asked.scenario or (smoke.SCENARIOS if asked.short else TARGETS)
-    arms = asked.arm or (smoke.ARMS if asked.short else ARM_NAMES)
-    scenarios = [load_scenario(name) for name in names]
-    if asked.short:
-        scenarios = [smoke.shortened(scenario) for scenario in scenarios]
-    trials, skipped = plan(scenarios, arms, asked.seeds or (1 if asked.short else SEEDS))
+    """Run what was asked; 1 if a target was missed or a trial failed, 2 if it cannot run, 130 if interrupted."""
     try:
         envoy = envoy_version()
-    except LabError as error:
+        check(asked)
+    except (LabError, ValueError) as error:
         print(f"scripts/bench: {error}", file=sys.stderr)
         return 2
+    lanes = asked.lanes or os.cpu_count() or 1
+    scenarios = [load_scenario(name) for name in asked.scenario or TARGETS]
+    if asked.short:
+        scenarios = [smoke.shortened(load_scenario(name)) for name in smoke.SCENARIOS]
+    arms = smoke.ARMS if asked.short else asked.arm or ARM_NAMES
+    trials, skipped = plan(scenarios, arms, asked.seeds or (1 if asked.short else SEEDS))
     finished: list[Finished] = []
     signal.signal(signal.SIGTERM, _interrupt)
     with watching(trials, lanes) as watch:
@@ -71,25 +72,24 @@ def main(asked: argparse.Namespace) -> int:
     every = Runs.by_scenario(scenarios, with_optimum(finished))
     judge = smoke.rows if asked.short else judged
     rows = [row for runs in every for row in judge(runs)]
-    failed = [done for done in finished if done.outcome is None]
-    rows.append(Row("trials that failed", (float(len(failed)),), "", 0.0, at_least=False))
     title = f"closed_loop: {len(finished)} of {len(trials)} trials, {lanes} at once"
-    if not whole:
-        title = f"PARTIAL, interrupted: {title}"
-    Console(width=None if sys.stdout.isatty() else 200).print(arms_table(every, skipped))
-    details = {
-        "partial": not whole,
-        "lanes": lanes,
-        "cores": os.cpu_count(),
-        "envoy": envoy,
-        "skipped": [asdict(skip) for skip in skipped],
-        "failed": [{"trial": done.trial.name, "why": done.failure} for done in failed],
-        "runs": raw(every),
-    }
-    code = finish(title, rows, asked.json, details)
-    for done in failed:
-        print(f"failed: {done.trial.name}: {done.failure}", file=sys.stderr)
+    facts = {"partial": not whole, "lanes": lanes, "cores": os.cpu_count(), "envoy": envoy}
+    Console(width=None if sys.stdout.isatty() else WIDTH).print(arms_table(every, skipped))
+    code = finish(
+        title if whole else f"PARTIAL, interrupted: {title}",
+        [*rows, failures(finished)],
+        asked.json,
+        facts | details(every, finished, skipped),
+    )
     return code if whole else INTERRUPTED
+
+
+def check(asked: argparse.Namespace) -> None:
+    """ValueError if the options do not go together, or if the figures could not be saved hours later."""
+    if asked.short and (asked.scenario or asked.arm):
+        raise ValueError("--short has its own scenarios and arms: leave out --scenario and --arm")
+    if asked.json is not None and not asked.json.resolve().parent.is_dir():
+        raise ValueError(f"--json {asked.json}: there is no such directory")
 
 
 def judged(runs: Runs) -> list[Row]:

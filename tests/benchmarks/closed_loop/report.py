@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -10,8 +11,10 @@ import numpy as np
 from rich.table import Table
 
 from tests.benchmarks.closed_loop.arms import Skipped
+from tests.benchmarks.closed_loop.lanes import Finished
 from tests.benchmarks.closed_loop.runs import Run, Runs
 from tests.benchmarks.closed_loop.targets import scored_window
+from tests.benchmarks.table import Row
 
 FIGURES: dict[str, Callable[[Run, int, int], float]] = {
     "share of optimum": Run.share,
@@ -43,6 +46,25 @@ def arms_table(scenarios: Sequence[Runs], skipped: Sequence[Skipped]) -> Table:
             name = ""
         table.add_section()
     return table
+
+
+def failures(finished: Sequence[Finished]) -> Row:
+    """How many trials have no figures; each is named on standard error with its reason."""
+    failed = [done for done in finished if done.outcome is None]
+    for done in failed:
+        print(f"failed: {done.trial.name}: {done.failure}", file=sys.stderr)
+    return Row("trials that failed", (float(len(failed)),), "", 0.0, at_least=False)
+
+
+def details(
+    scenarios: Sequence[Runs], finished: Sequence[Finished], skipped: Sequence[Skipped]
+) -> dict[str, Any]:
+    """What the JSON file holds beside the rows."""
+    return {
+        "skipped": [asdict(skip) for skip in skipped],
+        "failed": [{"trial": d.trial.name, "why": d.failure} for d in finished if d.outcome is None],
+        "runs": raw(scenarios),
+    }
 
 
 def raw(scenarios: Sequence[Runs]) -> list[dict[str, Any]]:
