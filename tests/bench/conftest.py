@@ -39,7 +39,7 @@ def make_run() -> Callable[..., Run]:
             np.where(good, took, document.slo.timeout_s).astype(np.float32),
             np.ones(len(intended), dtype=np.int16),
         )
-        outcome = Outcome(load, writes, 0, {})
+        outcome = Outcome(load, writes, 0, {}, 0.0)
         return Run(Trial(document, arm, arm == "governor"), outcome, clairvoyant(document, drawn(document)))
 
     return make

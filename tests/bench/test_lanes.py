@@ -15,13 +15,14 @@ import pytest
 from governor.lab.document_files import load_scenario
 from tests.benchmarks.closed_loop.lanes import Finished, Lanes
 from tests.benchmarks.closed_loop.progress import watching
+from tests.benchmarks.closed_loop.pulse import Pulse
 from tests.benchmarks.closed_loop.trial import Trial
 
 STAND_IN = textwrap.dedent("""
     import json, pathlib, sys, time
     import numpy as np
     from governor.lab.results import LoadResult
-    home, address = pathlib.Path(sys.argv[1]), sys.argv[2]
+    home, address = pathlib.Path(sys.argv[-2]), sys.argv[-1]
     seed = json.loads((home / "trial.json").read_text())["scenario"]["seed"]
     if seed == 2:
         sys.exit("Envoy refused: no such thing")
@@ -30,7 +31,14 @@ STAND_IN = textwrap.dedent("""
     (home / "lab").mkdir()
     none = np.zeros(0)
     LoadResult(("shop.high",), 1.0, 0.1, 1.0, none, none, none, none, none).save(home / "lab" / "load.npz")
-    (home / "outcome.json").write_text(json.dumps({"writes": [], "blind_cycles": 0, "cpu_s": {address: 1.0}}))
+    stall_s = 0.0
+    if seed >= 6:  # told to stall: so many times, longest first
+        tried = pathlib.Path(sys.argv[-3])
+        before = len(tried.read_text()) if tried.exists() else 0
+        tried.write_text("x" * (before + 1))
+        stall_s = [0.9, 0.5, 0.7][before] if seed == 6 else [0.9, 0.1][before]
+    said = {"writes": [], "blind_cycles": 0, "cpu_s": {address: 1.0}, "stall_s": stall_s}
+    (home / "outcome.json").write_text(json.dumps(said))
 """)
 
 
@@ -64,6 +72,39 @@ def test_an_interrupt_ends_what_runs_and_keeps_what_is_finished(stand_in: tuple[
 
     assert not Lanes(2, "127.0.84", stand_in).run(trials(3, 1, 3, 3), interrupt)
     assert [done.trial.scenario.seed for done in told] == [1]
+
+
+@pytest.mark.parametrize(("seed", "stall_s", "tries"), [(6, 0.5, 3), (7, 0.1, 2), (1, 0.0, 1)])
+def test_a_disturbed_trial_is_run_again_and_the_least_disturbed_counts(
+    stand_in: tuple[str, ...], tmp_path: Path, seed: int, stall_s: float, tries: int
+) -> None:
+    told: list[Finished] = []
+    command = (*stand_in, str(tmp_path / "tried"))
+    assert Lanes(1, "127.0.84", command).run(trials(seed), told.append)
+    (done,) = told
+    assert done.outcome is not None
+    assert (done.outcome.stall_s, done.tries) == (stall_s, tries)
+
+
+def test_the_pulse_sees_its_process_being_kept_waiting() -> None:
+    code = """if True:
+        from tests.benchmarks.closed_loop.pulse import Pulse
+        with Pulse() as pulse:
+            print("ready", flush=True)
+            input()
+        print(pulse.longest_s)
+    """
+    root = Path(__file__).parents[2]
+    child = subprocess.Popen(
+        [sys.executable, "-c", code], cwd=root, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert child.stdout is not None
+    assert child.stdout.readline() == "ready\n"
+    child.send_signal(signal.SIGSTOP)
+    time.sleep(0.5)
+    child.send_signal(signal.SIGCONT)
+    out, _ = child.communicate("go on\n", timeout=30)
+    assert float(out) > 0.3
 
 
 def test_progress_names_each_trial_its_failure_and_what_is_left(capsys: pytest.CaptureFixture[str]) -> None:

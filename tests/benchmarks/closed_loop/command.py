@@ -21,7 +21,7 @@ from tests.benchmarks.closed_loop import smoke
 from tests.benchmarks.closed_loop.arms import ARM_NAMES, Skipped, arms_for
 from tests.benchmarks.closed_loop.lanes import NETWORK, Finished, Lanes
 from tests.benchmarks.closed_loop.progress import watching
-from tests.benchmarks.closed_loop.report import arms_table, details, failures
+from tests.benchmarks.closed_loop.report import arms_table, details, disturbed, failures
 from tests.benchmarks.closed_loop.runs import Runs, with_optimum
 from tests.benchmarks.closed_loop.targets import TARGETS
 from tests.benchmarks.closed_loop.trial import Trial
@@ -77,7 +77,7 @@ def main(asked: argparse.Namespace) -> int:
     Console(width=None if sys.stdout.isatty() else WIDTH).print(arms_table(every, skipped))
     code = finish(
         title if whole else f"PARTIAL, interrupted: {title}",
-        [*rows, failures(finished)],
+        [*rows, disturbed(finished), failures(finished)],
         asked.json,
         facts | details(every, finished, skipped),
     )

@@ -1,7 +1,8 @@
 """Trials side by side: each lane has its own loopback address and runs one trial after another.
 
-A trial that fails is reported with what it said. Interrupting ends every trial and its lab, and keeps what is
-finished.
+A trial in which the machine stood still is run again at once, whatever its figures; the least disturbed one
+counts. A trial that fails is reported with what it said. Interrupting ends every trial and its lab, and keeps what
+is finished.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -26,6 +27,10 @@ NETWORK = "127.0.83"
 TRIAL = (sys.executable, "-m", "tests.benchmarks.closed_loop.trial")
 OVERTIME_S = 60.0
 """How much longer than its scenario a trial may take."""
+STALL_S = 0.3
+"""A trial that the machine kept waiting for longer is run again ..."""
+TRIES = 3
+"""... until it was run this often."""
 GRACE_S = 10.0
 """How long a trial that is told to end may take to end its lab."""
 
@@ -38,6 +43,7 @@ class Finished:
     outcome: Outcome | None
     failure: str
     took_s: float
+    tries: int = 1
 
 
 @dataclass
@@ -90,13 +96,26 @@ class Lanes:
                 trial = waiting.get_nowait()
             except queue.Empty:
                 return
+            finished.put(self._tried(trial, f"{self.network}.{number}"))
+
+    def _tried(self, trial: Trial, address: str) -> Finished:
+        best: Finished | None = None
+        for tries in range(1, TRIES + 1):
             begun = time.monotonic()
             with TemporaryDirectory(prefix="governor-bench-") as home:
                 try:
-                    outcome, failure = self._trial(trial, Path(home), f"{self.network}.{number}"), ""
+                    outcome = self._trial(trial, Path(home), address)
                 except (OSError, ValueError, LabError) as error:
-                    outcome, failure = None, str(error)
-            finished.put(Finished(trial, outcome, failure, time.monotonic() - begun))
+                    if best is not None:
+                        return best
+                    return Finished(trial, None, str(error), time.monotonic() - begun, tries)
+            done = Finished(trial, outcome, "", time.monotonic() - begun, tries)
+            if outcome.stall_s <= STALL_S or self._stop:
+                return done
+            if best is None or best.outcome is None or outcome.stall_s < best.outcome.stall_s:
+                best = done
+        assert best is not None
+        return replace(best, tries=TRIES)
 
     def _trial(self, trial: Trial, home: Path, address: str) -> Outcome:
         write_trial(trial, home)

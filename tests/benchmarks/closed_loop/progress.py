@@ -37,6 +37,8 @@ class Watch:
             own = done.took_s - done.trial.scenario.duration_s
             self._overhead_s += (own - self._overhead_s) / self._over
         said = f"failed: {done.failure}" if done.outcome is None else f"done in {done.took_s:.0f} s"
+        if done.tries > 1:
+            said += f", {done.tries} tries"
         line = f"[{self._over}/{self._total}] {done.trial.name}: {said}"
         if self._bar is None:
             self._console.print(f"{line}; {self._rest()}", markup=False, highlight=False, soft_wrap=True)

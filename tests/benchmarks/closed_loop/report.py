@@ -11,7 +11,7 @@ import numpy as np
 from rich.table import Table
 
 from tests.benchmarks.closed_loop.arms import Skipped
-from tests.benchmarks.closed_loop.lanes import Finished
+from tests.benchmarks.closed_loop.lanes import STALL_S, Finished
 from tests.benchmarks.closed_loop.runs import Run, Runs
 from tests.benchmarks.closed_loop.targets import scored_window
 from tests.benchmarks.table import Row
@@ -56,6 +56,13 @@ def failures(finished: Sequence[Finished]) -> Row:
     return Row("trials that failed", (float(len(failed)),), "", 0.0, at_least=False)
 
 
+def disturbed(finished: Sequence[Finished]) -> Row:
+    """In how many of the trials that count the machine stood still for too long all the same."""
+    late = [done.outcome.stall_s > STALL_S for done in finished if done.outcome is not None]
+    again = sum(done.tries > 1 for done in finished)
+    return Row(f"trials with a stall above {STALL_S:g} s", (float(sum(late)),), note=f"{again} were run again")
+
+
 def details(
     scenarios: Sequence[Runs], finished: Sequence[Finished], skipped: Sequence[Skipped]
 ) -> dict[str, Any]:
@@ -91,6 +98,7 @@ def _raw_run(run: Run, start: int, end: int) -> dict[str, Any]:
         "writes": [asdict(write) for write in run.outcome.writes],
         "blind_cycles": run.outcome.blind_cycles,
         "cpu_s": dict(run.outcome.cpu_s),
+        "stall_s": run.outcome.stall_s,
     }
 
 

@@ -24,6 +24,7 @@ from governor.lab.mesh import MeshLab
 from governor.lab.processes import tie_to_parent
 from governor.lab.results import LoadResult
 from governor.policy import load_policies
+from tests.benchmarks.closed_loop.pulse import Pulse
 
 PERIOD_S = 5.0
 PRESET = "balanced"
@@ -62,6 +63,8 @@ class Outcome:
     blind_cycles: int
     cpu_s: Mapping[str, float]
     """CPU time of the Envoy and of the services; empty where the system does not tell."""
+    stall_s: float
+    """Longest time for which the machine kept this process waiting while the load ran."""
 
 
 def write_trial(trial: Trial, directory: Path) -> None:
@@ -75,7 +78,7 @@ def read_outcome(directory: Path) -> Outcome:
     content: dict[str, Any] = json.loads((directory / "outcome.json").read_text(encoding="utf-8"))
     writes = tuple(Write(**write) for write in content["writes"])
     load = LoadResult.load(directory / "lab" / "load.npz")
-    return Outcome(load, writes, content["blind_cycles"], content["cpu_s"])
+    return Outcome(load, writes, content["blind_cycles"], content["cpu_s"], content["stall_s"])
 
 
 def run_trial(directory: Path, address: str) -> None:
@@ -84,7 +87,7 @@ def run_trial(directory: Path, address: str) -> None:
     scenario = Scenario.model_validate(content["scenario"])
     writes: list[Write] = []
     blind = 0
-    with MeshLab(scenario, directory / "lab", address) as lab:
+    with MeshLab(scenario, directory / "lab", address) as lab, Pulse() as pulse:
         if content["governed"]:
             options = CycleOptions(load_policies([PRESET]), enforce=True, period_s=PERIOD_S, window_s=PERIOD_S)
             governed = run_governed(lab, options)
@@ -93,7 +96,12 @@ def run_trial(directory: Path, address: str) -> None:
         else:
             lab.run()
         cpu = {name: spent for name, pid in lab.process_ids.items() if (spent := cpu_seconds(pid)) is not None}
-    outcome = {"writes": [asdict(write) for write in writes], "blind_cycles": blind, "cpu_s": cpu}
+    outcome = {
+        "writes": [asdict(write) for write in writes],
+        "blind_cycles": blind,
+        "cpu_s": cpu,
+        "stall_s": pulse.longest_s,
+    }
     (directory / "outcome.json").write_text(json.dumps(outcome), encoding="utf-8")
 
 
