@@ -1,4 +1,4 @@
-"""`scripts/bench NAME [--seeds N] [--json FILE]`."""
+"""`scripts/bench NAME ...`: see `scripts/bench NAME --help`."""
 
 from __future__ import annotations
 
@@ -7,16 +7,21 @@ import sys
 from pathlib import Path
 
 from tests.benchmarks import cycle
+from tests.benchmarks.closed_loop import command as closed_loop
 
 
 def main() -> int:
     """Run the benchmark that the command line names."""
     parser = argparse.ArgumentParser(prog="scripts/bench")
-    parser.add_argument("name", choices=["cycle"])
-    parser.add_argument("--seeds", type=int, default=None, help="number of seeds (default: 3)")
-    parser.add_argument("--json", type=Path, default=None, help="write the figures to this file, too")
+    names = parser.add_subparsers(dest="name", required=True)
+    cost = names.add_parser("cycle", help="what one cycle's own computation costs")
+    cost.add_argument("--seeds", type=int, default=3, help="number of seeds (default: 3)")
+    cost.add_argument("--json", type=Path, default=None, help="write the figures to this file, too")
+    closed_loop.add_arguments(names.add_parser("closed_loop", help="governed against other arms, on real Envoys"))
     asked = parser.parse_args()
-    return cycle.main(asked.seeds or 3, asked.json)
+    if asked.name == "cycle":
+        return cycle.main(asked.seeds, asked.json)
+    return closed_loop.main(asked)
 
 
 if __name__ == "__main__":

@@ -39,10 +39,10 @@ def test_no_demand_and_no_capacity_give_nothing() -> None:
 
 def test_overload_serves_the_high_class_first() -> None:
     best = clairvoyant(load_scenario("overload"))
-    assert best.goodput(20, 80, "shop.high") == pytest.approx(180, rel=1e-4)
-    assert best.goodput(20, 80, "shop.low") == pytest.approx(120, rel=1e-4)
-    assert best.goodput(0, 20) == pytest.approx(180, rel=1e-4)
-    assert best.largest_sum(20, 80) == pytest.approx(300, rel=1e-4)
+    assert best.goodput(15, 75, "shop.high") == pytest.approx(180, rel=1e-4)
+    assert best.goodput(15, 75, "shop.low") == pytest.approx(120, rel=1e-4)
+    assert best.goodput(0, 15) == pytest.approx(180, rel=1e-4)
+    assert best.largest_sum(15, 75) == pytest.approx(300, rel=1e-4)
 
 
 def test_capacity_follows_the_faults_within_a_second(small: Scenario) -> None:

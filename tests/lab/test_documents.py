@@ -114,5 +114,5 @@ def test_a_scenario_can_be_cut_or_drawn_out() -> None:
     short = lasting(storm, 10)
     assert (short.duration_s, short.warmup_s, short.faults) == (10, 10, ())
     long = lasting(storm, 100)
-    assert long.load.classes["shop.low"].schedule == ((65, 224), (35, 224))
+    assert long.load.classes["shop.low"].schedule == ((45, 224), (55, 224))
     assert long.faults == storm.faults

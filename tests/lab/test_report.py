@@ -214,8 +214,8 @@ def test_a_share_is_of_what_was_possible_and_recovery_counts_from_the_faults_end
 
 
 def test_a_scheduled_load_above_capacity_is_a_fault_of_its_own() -> None:
-    (band,) = build.fault_bands(load_scenario("overload"), 85)
-    assert (band.start_s, band.end_s, band.label) == (20, 80, "demand above capacity")
+    (band,) = build.fault_bands(load_scenario("overload"), 80)
+    assert (band.start_s, band.end_s, band.label) == (15, 75, "demand above capacity")
     assert build.fault_bands(load_scenario("overload"), 15) == ()
     assert build.fault_bands(load_scenario("overload"), 30)[0].end_s == 30
 
