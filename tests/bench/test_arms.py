@@ -57,7 +57,7 @@ def test_arms_change_the_data_plane_only() -> None:
 
 
 def test_the_plan_goes_seed_by_seed() -> None:
-    trials, _ = plan([load_scenario("steady"), load_scenario("overload")], ["nothing", "governor"], 2)
+    trials, _ = plan([load_scenario("steady"), load_scenario("overload")], ["nothing", "governor"], range(1, 3))
     order = [(t.scenario.seed, t.scenario.name, t.arm) for t in trials]
     assert order == [(s, n, a) for s in (1, 2) for n in ("steady", "overload") for a in ("nothing", "governor")]
 

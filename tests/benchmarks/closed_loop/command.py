@@ -36,6 +36,12 @@ WIDTH = 200
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What may follow the benchmark's name."""
     parser.add_argument("--seeds", type=_positive, default=None, help=f"number of seeds (default: {SEEDS})")
+    parser.add_argument(
+        "--first-seed",
+        type=_positive,
+        default=1,
+        help="the first of them (default: 1); tune with others than you report",
+    )
     parser.add_argument("--json", type=Path, default=None, help="write all figures to this file, too")
     parser.add_argument("--scenario", nargs="+", choices=[*TARGETS], default=None, help="only these scenarios")
     parser.add_argument("--arm", nargs="+", choices=ARM_NAMES, default=None, help="only these arms")
@@ -59,7 +65,8 @@ def main(asked: argparse.Namespace) -> int:
     if asked.short:
         scenarios = [smoke.shortened(load_scenario(name)) for name in smoke.SCENARIOS]
     arms = smoke.ARMS if asked.short else asked.arm or ARM_NAMES
-    trials, skipped = plan(scenarios, arms, asked.seeds or (1 if asked.short else SEEDS))
+    count = asked.seeds or (1 if asked.short else SEEDS)
+    trials, skipped = plan(scenarios, arms, range(asked.first_seed, asked.first_seed + count))
     finished: list[Finished] = []
     signal.signal(signal.SIGTERM, _interrupt)
     with watching(trials, lanes) as watch:
@@ -97,12 +104,12 @@ def judged(runs: Runs) -> list[Row]:
     return TARGETS[runs.scenario.name](runs)
 
 
-def plan(scenarios: Sequence[Scenario], arms: Sequence[str], seeds: int) -> tuple[list[Trial], list[Skipped]]:
+def plan(scenarios: Sequence[Scenario], arms: Sequence[str], seeds: range) -> tuple[list[Trial], list[Skipped]]:
     """All trials, seed by seed, so that the arms of one seed run near each other; and what is left out."""
     trials, skipped = [], []
     for scenario in scenarios:
         skipped += arms_for(scenario, arms)[1]
-    for seed in range(1, seeds + 1):
+    for seed in seeds:
         for scenario in scenarios:
             for arm, changed in arms_for(scenario, arms)[0]:
                 trials.append(Trial(changed.model_copy(update={"seed": seed}), arm.name, arm.governed))
