@@ -144,9 +144,8 @@ class MemoryControlPlane:
             return f"this control plane has no {knob.value}"
         if not isinstance(value, VALUE_TYPES[knob]):
             return f"a {type(value).__name__} is no value of {knob.value}"
-        on = TargetKind.API if knob is Knob.RATE_LIMIT else TargetKind.EDGE
-        if target.kind is not on:
-            return f"{knob.value} sits on an {on.value}"
+        if target.kind is not knob.sits_on:
+            return f"{knob.value} sits on an {knob.sits_on.value}"
         if self._index is not None and target.name not in _names(self._index, target.kind):
             return "there is no such target"
         return None

@@ -20,6 +20,7 @@ from governor.decide.allocation import Allocation, allocate
 from governor.decide.load import Array
 from governor.decide.situation import Situation
 from governor.knobs import Direction, Hypothesis, Knob, Proposal, RateLimit, Target, TargetKind
+from governor.proposals import Batch, Line, pick
 from governor.reasons import Reason
 
 RHO_CAPPED = 1.0
@@ -55,10 +56,10 @@ def solve(s: Situation) -> tuple[Allocation, Array]:
     return allocate(wanted, s.cost, room, s.policy.api_tier, s.policy.api_share), wanted
 
 
-def propose(s: Situation) -> list[Proposal]:
+def propose(s: Situation) -> Batch:
     """A proposal for each API whose limit should be set, moved or released."""
     if not len(s.frame.index.apis):
-        return []
+        return Batch.none(Knob.RATE_LIMIT)
     allocation, wanted = solve(s)
     active = s.policy.active(Knob.RATE_LIMIT) & np.isfinite(s.frame.api.offered)
     limit = s.knobs.limit.astype(np.float64)
@@ -70,21 +71,31 @@ def propose(s: Situation) -> list[Proposal]:
     target = np.where(release, np.inf, target)
     moved = np.abs(target / limit - 1.0) > DEAD_BAND
     chosen = active & ((binding & ~is_set) | (is_set & moved))
-    return [_proposal(s, int(j), float(target[j]), allocation, float(wanted[j])) for j in np.flatnonzero(chosen)]
+    apis = np.flatnonzero(chosen)
+    tighten = ~is_set[apis] | (target[apis] < limit[apis])
+    overloaded = tighten | (allocation.bottleneck[apis] >= 0)
+    return Batch.of(
+        Knob.RATE_LIMIT,
+        apis,
+        lambda line: _proposal(s, line, float(target[line.row]), allocation, float(wanted[line.row])),
+        direction=pick(tighten, Direction.TIGHTEN, Direction.LOOSEN),
+        reason=pick(overloaded, Reason.OVERLOAD, Reason.DEMAND_FITS),
+        urgent=tighten,
+        traffic=s.frame.api.offered[apis],
+        confidence=s.frame.trust_of("api.offered", "edge.attempts"),
+    )
 
 
-def _proposal(s: Situation, api: int, target: float, allocation: Allocation, wanted: float) -> Proposal:
-    index = s.frame.index
+def _proposal(s: Situation, line: Line, target: float, allocation: Allocation, wanted: float) -> Proposal:
+    index, api = s.frame.index, line.row
     limit = float(s.knobs.limit[api])
     service = int(allocation.bottleneck[api])
-    tighten = not math.isfinite(limit) or target < limit
     place = index.services[service] if service >= 0 else "nothing"
     capacity = float(s.belief.capacity[service]) if service >= 0 else math.inf
-    if tighten or service >= 0:
+    if line.reason is Reason.OVERLOAD:
         cause = f"{place} carries {capacity:.0f} requests/s of all that ask"
-        reason = Reason.OVERLOAD
     else:
-        cause, reason = "demand fits again", Reason.DEMAND_FITS
+        cause = "demand fits again"
     offered = float(s.frame.api.offered[api])
     return Proposal(
         target=Target(TargetKind.API, index.apis[api]),
@@ -92,8 +103,8 @@ def _proposal(s: Situation, api: int, target: float, allocation: Allocation, wan
         current=RateLimit(limit if math.isfinite(limit) else None),
         proposed=RateLimit(round(target, 2) if math.isfinite(target) else None),
         uncapped=RateLimit(round(float(allocation.admitted[api]), 2)),
-        direction=Direction.TIGHTEN if tighten else Direction.LOOSEN,
-        reason=reason,
+        direction=line.direction,
+        reason=line.reason,
         summary=(
             f"{index.apis[api]} asks for {offered:.0f} requests/s: limit {_shown(limit)} -> "
             f"{_shown(target)}, because {cause}"
@@ -106,9 +117,9 @@ def _proposal(s: Situation, api: int, target: float, allocation: Allocation, wan
             "tier": float(s.policy.api_tier[api]),
         },
         hypothesis=Hypothesis("goodput", 0.4 * min(target, offered), 2 * s.period_s),
-        confidence=s.frame.trust_of("api.offered", "edge.attempts"),
-        traffic=offered,
-        urgent=tighten,
+        confidence=line.confidence,
+        traffic=line.traffic,
+        urgent=line.urgent,
     )
 
 
