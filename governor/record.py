@@ -22,7 +22,6 @@ from governor.knobs import (
 from governor.ports import Entry, Ledger
 from governor.reasons import Reason
 
-
 LISTED = 100
 """Held proposals that the ledger's line of a cycle describes; of the others it has the number by gate."""
 

@@ -10,17 +10,20 @@ split that explains the observed mean. c_sj = 0 where the call graph gives no pa
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
+from scipy.linalg import solve_triangular
 from scipy.optimize import nnls
 
 from governor.domain import MeshIndex, RateSamples
 
 Array = NDArray[np.float64]
+Rows = NDArray[np.intp]
 FORGETTING = 0.98
 PRIOR_SAMPLES = 2.0
 """The prior weighs as much as the Poisson noise of this many samples."""
@@ -79,11 +82,31 @@ def solve(state: CostState, index: MeshIndex, wanted: NDArray[np.bool_] | None =
     ridge = PRIOR_SAMPLES * np.maximum(state.rate / state.weight, 1e-9)
     gram = state.gram + np.diag(ridge)
     several = reach.sum(axis=1) > 1
-    for s in np.flatnonzero(several if wanted is None else several & wanted):
-        apis = np.flatnonzero(reach[s])
-        factor = np.linalg.cholesky(gram[np.ix_(apis, apis)])
-        target = np.linalg.solve(factor, state.moment[s, apis] + ridge[apis] * cost[s, apis])
-        cost[s, apis] = nnls(factor.T, target)[0]
+    for apis, services in _alike(reach, several if wanted is None else several & wanted):
+        block = np.ix_(services, apis)
+        pull = (state.moment[block] + ridge[apis] * cost[block]).T
+        cost[block] = _least_squares(gram[np.ix_(apis, apis)], pull).T
+    return cost
+
+
+def _alike(reach: NDArray[np.bool_], wanted: NDArray[np.bool_]) -> Iterator[tuple[Rows, Rows]]:
+    """APIs, and the services in `wanted` that exactly these reach: they share one matrix."""
+    services = np.flatnonzero(wanted)
+    groups: dict[bytes, list[int]] = {}
+    for service, key in zip(services.tolist(), np.packbits(reach[services], axis=1), strict=True):
+        groups.setdefault(key.tobytes(), []).append(service)
+    for members in groups.values():
+        yield np.flatnonzero(reach[members[0]]), np.array(members, np.intp)
+
+
+def _least_squares(gram: Array, pull: Array) -> Array:
+    """Columns c >= 0 that minimise c' gram c - 2 pull' c, one for each column of `pull` (A, n)."""
+    factor = np.linalg.cholesky(gram)
+    target = solve_triangular(factor, pull, lower=True, check_finite=False)
+    cost: Array = solve_triangular(factor.T, target, lower=False, check_finite=False)
+    # A free minimum without a negative part is the constrained one, too; only the others need the search.
+    for k in np.flatnonzero((cost < 0).any(axis=0)):
+        cost[:, k] = nnls(factor.T, target[:, k])[0]
     return cost
 
 

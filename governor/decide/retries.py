@@ -32,7 +32,10 @@ MAX_DEPTH = 16
 
 @lru_cache(maxsize=4)
 def depth_of(index: MeshIndex) -> NDArray[np.int32]:
-    """Hops from an entry of the mesh to each edge's callee, (E,), at least 1; cycles end at `MAX_DEPTH`. Cached by index."""
+    """Hops from an entry of the mesh to each edge's callee, (E,), at least 1; cycles end at `MAX_DEPTH`.
+
+    Cached by index.
+    """
     called = np.bincount(index.edge_callee, minlength=len(index.services)) > 0
     depth = np.zeros(len(index.services), np.int32)
     for _ in range(MAX_DEPTH):

@@ -75,10 +75,10 @@ def propose(s: Situation) -> Batch:
     shares = wanted(s, found)
     size = np.bincount(index.backend_edge, minlength=len(index.edges))[index.backend_edge]
     now = np.where(np.isfinite(s.knobs.weight), s.knobs.weight, 1.0 / np.maximum(size, 1))
-    moved = np.zeros(len(index.edges))
-    np.maximum.at(moved, index.backend_edge, np.abs(shares - now))
+    moved = np.zeros(len(index.edges), np.bool_)
+    moved[index.backend_edge[np.abs(shares - now) > DEAD_BAND]] = True
     active = s.policy.active(Knob.WEIGHTS) & (s.frame.edge.rate > 0)
-    edges = np.flatnonzero(active & (moved > DEAD_BAND))
+    edges = np.flatnonzero(active & moved)
     worst = _most_moved(index.backend_edge, edges, shares, now)
     away = shares[worst] < now[worst] - DEAD_BAND / 2
     other = pick(away, Reason.BACKEND_SLOW, Reason.BACKEND_RECOVERED)
@@ -95,9 +95,7 @@ def propose(s: Situation) -> Batch:
     )
 
 
-def _most_moved(
-    pool: NDArray[np.int32], edges: NDArray[np.intp], shares: Array, now: Array
-) -> NDArray[np.intp]:
+def _most_moved(pool: NDArray[np.int32], edges: NDArray[np.intp], shares: Array, now: Array) -> NDArray[np.intp]:
     """The backend of each of `edges` (sorted) whose share moves most, one that is cut before one that gains."""
     members = np.flatnonzero(np.isin(pool, edges))
     moved = np.abs(shares - now)[members] + (shares < now)[members]
@@ -105,9 +103,7 @@ def _most_moved(
     return members[order[np.searchsorted(pool[members][order], edges)]]
 
 
-def _proposal(
-    s: Situation, line: Line, worst: int, found: BackendVerdict, shares: Array, now: Array
-) -> Proposal:
+def _proposal(s: Situation, line: Line, worst: int, found: BackendVerdict, shares: Array, now: Array) -> Proposal:
     index, edge = s.frame.index, line.row
     members = np.flatnonzero(index.backend_edge == edge)
     name = index.backends[worst]

@@ -105,7 +105,9 @@ def _pending_rows(knob: Knob, at: Conditions) -> list[int]:
     return [row for row in rows if row >= 0]
 
 
-def words(reason: Reason, line: Line, proposal: Proposal, rules: Rules, at: Conditions) -> str:
+def words(  # noqa: C901, PLR0911 - one return a gate reads best
+    reason: Reason, line: Line, proposal: Proposal, rules: Rules, at: Conditions
+) -> str:
     """The numbers behind a gate that holds one proposal; empty where the reason says it all."""
     knob, rule = proposal.knob, rules.knob(proposal.knob)
     match reason:
