@@ -121,6 +121,7 @@ def cycle(state: GovernorState, ports: Ports, options: CycleOptions) -> CycleRes
         period_s=options.period_s,
         enforce=options.enforce and plane is not None,
         paused=options.paused,
+        number=state.number,
     )
     plan = make_plan(proposals, conditions)
     state = replace(state, beliefs=beliefs, memory=memory, resolved=policies)

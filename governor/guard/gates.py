@@ -41,6 +41,8 @@ class Conditions:
     period_s: float
     enforce: bool
     paused: bool
+    number: int = 0
+    """The cycle's number: whose turn it is where more could go than one cycle looks at."""
 
     def standing(self, knob: Knob) -> Standing:
         """How `knob` stands on each row of the frame's index."""
@@ -105,7 +107,7 @@ def _pending_rows(knob: Knob, at: Conditions) -> list[int]:
     return [row for row in rows if row >= 0]
 
 
-def words(  # noqa: C901, PLR0911 - one return a gate reads best
+def words(  # noqa: PLR0911 - one return a gate reads best
     reason: Reason, line: Line, proposal: Proposal, rules: Rules, at: Conditions
 ) -> str:
     """The numbers behind a gate that holds one proposal; empty where the reason says it all."""
@@ -129,7 +131,5 @@ def words(  # noqa: C901, PLR0911 - one return a gate reads best
             return f"due in {max(0.0, at.pending[proposal.target, knob] - at.now):.0f} s"
         case Reason.NOT_CLEAN:
             return f"{at.standing(knob).wished_for[line.row]} of {rule.clean_periods} windows"
-        case Reason.BLAST_RADIUS:
-            return f"{rules.blast_radius.writes_per_cycle} writes a cycle"
         case _:
             return ""

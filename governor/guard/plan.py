@@ -3,8 +3,8 @@
 First the gates that need only columns, over all proposals at once: policy selects the target, staleness, trust,
 off, suppressed, pause, freeze, recommend mode, cool-down, effect of the last change seen, clean windows. What
 passes is built one by one, most protecting first, and put within its bounds; it is held if nothing is left to
-change, if the control plane cannot say it, or by the blast radius. Once a policy has spent its writes, the rest
-of what it governs is held without being built.
+change, if the control plane cannot say it, or by the blast radius. Once a policy has spent its writes, or
+`LOOKS` changes of a knob were looked at in vain, the rest of what it governs is held without being built.
 
 A held proposal that somebody looks at is built then, within its bounds, and asked the two late questions before
 any gate that concerns only writing: nobody is advised to do what changes nothing or cannot be said.
@@ -61,9 +61,10 @@ def _spend(free: Rows, rules: Rules, builder: Builder, stopped: Codes) -> dict[i
     """
     radius, shifted = rules.blast_radius, 0.0
     go: dict[int, Proposal] = {}
-    for done, position in enumerate(free.tolist()):
+    stopped[free] = code(Reason.BLAST_RADIUS)
+    for position in builder.turn(free).tolist():
         if len(go) >= radius.writes_per_cycle:
-            stopped[free[done:]] = code(Reason.BLAST_RADIUS)
+            builder.spent(rules)
             break
         proposal = builder.bounded(position)
         share = builder.share(proposal) if proposal.direction is Direction.SHIFT else 0.0
@@ -74,5 +75,5 @@ def _spend(free: Rows, rules: Rules, builder: Builder, stopped: Codes) -> dict[i
             go[position], shifted = proposal, shifted + share
         else:
             builder.keep(position, Held(proposal, *stop))
-            stopped[position] = code(stop[0])
+        stopped[position] = PASSED if stop is None else code(stop[0])
     return go

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import replace
 
 import structlog
 
@@ -22,9 +21,9 @@ SHOWN_HELD = 200
 
 
 def advice_of(result: CycleResult) -> Advice:
-    """What one cycle has to say."""
+    """All that one cycle has to say: builds every proposal."""
     frame = result.frame
-    return Advice(frame.at, frame.window_s, result.plan.go, result.plan.held, frame.gaps, result.notes)
+    return Advice(frame.at, frame.window_s, result.plan.go, tuple(result.plan.held), frame.gaps, result.notes)
 
 
 def summary_of(result: CycleResult) -> Advice:
@@ -32,12 +31,14 @@ def summary_of(result: CycleResult) -> Advice:
 
     The page is drawn in another thread, which must not ask the control plane anything.
     """
-    advice, held = advice_of(result), result.plan.held
+    frame, held, notes = result.frame, result.plan.held, result.notes
     shown = held[:SHOWN_HELD]
-    if len(shown) == len(held):
-        return replace(advice, held=shown)
-    more = f"Of {len(held)} changes held back these are the {len(shown)} most pressing; `recommend` shows all."
-    return replace(advice, held=shown, notes=(*advice.notes, more))
+    if len(shown) < len(held):
+        more = (
+            f"Of {len(held)} changes held back these are the {len(shown)} most pressing; `recommend` shows all."
+        )
+        notes = (*notes, more)
+    return Advice(frame.at, frame.window_s, result.plan.go, shown, frame.gaps, notes)
 
 
 class Governing:
