@@ -1,9 +1,10 @@
 """What one cycle's own computation costs on synthetic frames; fetching and writing to a mesh excluded.
 
-The mesh is a layered random call graph with ten edges a service; 5 % of the services are overloaded, 1 % of the
-backends slow, a tenth of the edges retry, and nobody has set a knob yet, so that nearly every edge has a
-proposal. `recommend` writes nothing; `enforce` writes as much as the policy lets it, to a control plane and a
-ledger in memory, and judges what it wrote. Baseline: the same cycle on a hundredth and a tenth of the size.
+The mesh is a layered random call graph with ten edges a service and four backends an edge; 5 % of the services
+are overloaded, 1 % of the backends slow, a tenth of the edges retry, and nobody has set a knob yet, so that
+nearly every edge has a proposal. `recommend` writes nothing; `enforce` writes as much as the policy lets it, to
+a control plane and a ledger in memory, and judges what it wrote. Baseline: the same cycle on a hundredth and a
+tenth of the size.
 """
 
 from __future__ import annotations
@@ -63,18 +64,18 @@ class FrameClock:
         return self._now
 
 
-def make_index(services: int, rng: np.random.Generator) -> MeshIndex:
-    """A layered call graph: callees lie after their callers."""
+def make_index(services: int, rng: np.random.Generator, pool: int = 4) -> MeshIndex:
+    """A layered call graph: callees lie after their callers; each edge has `pool` backends."""
     edges = services * EDGES_PER_SERVICE
     caller = rng.integers(0, services - 1, edges).astype(np.int32)
     callee = (caller + 1 + rng.integers(0, services, edges) % (services - 1 - caller)).astype(np.int32)
-    backend_edge = np.repeat(np.arange(edges, dtype=np.int32), 2)
+    backend_edge = np.repeat(np.arange(edges, dtype=np.int32), pool)
     return MeshIndex(
         services=tuple(f"s{i}" for i in range(services)),
         edges=tuple(f"out|s{a}|s{b}|{i}" for i, (a, b) in enumerate(zip(caller, callee, strict=True))),
         edge_caller=caller,
         edge_callee=callee,
-        backends=tuple(f"10.0.0.{i % 250}:{i}" for i in range(2 * edges)),
+        backends=tuple(f"10.0.0.{i % 250}:{i}" for i in range(pool * edges)),
         backend_edge=backend_edge,
         apis=tuple(f"api{i}.{'high' if i % 3 == 0 else 'low'}" for i in range(APIS)),
         api_edge=rng.integers(0, edges // 10, APIS).astype(np.int32),
@@ -115,7 +116,7 @@ def make_frame(index: MeshIndex, rng: np.random.Generator, at: float) -> MeshFra
         cpu_limit=np.full(services, 8, np.float32),
         completions=noisy(np.maximum(arrivals, 0.1)),
     )
-    share = rate[index.backend_edge] / 2
+    share = rate[index.backend_edge] / np.bincount(index.backend_edge, minlength=edges)[index.backend_edge]
     backend = BackendSignals.unknown(
         backends,
         rate=noisy(share),
