@@ -12,7 +12,7 @@ from governor.adapters.memory import MemoryControlPlane, MemoryLedger
 from governor.cycle import CycleOptions, CycleResult, GovernorState, Ports, cycle
 from governor.domain import MeshFrame, MeshIndex
 from governor.errors import WriteRejected
-from governor.knobs import InFlightCap, Knob, KnobValue, Receipt, Target
+from governor.knobs import InFlightCap, Knob, KnobValue, Receipt, Target, TargetKind
 from governor.policy import GovernorPolicy, parse_policies
 from governor.reasons import Reason
 from governor.record import LISTED
@@ -98,13 +98,22 @@ def test_a_rejected_write_is_held_first_and_not_remembered_as_written() -> None:
 
 
 def test_the_operators_own_value_stays_the_baseline_after_further_writes() -> None:
+    target, knob = Target(TargetKind.EDGE, INDEX.edges[5]), Knob.IN_FLIGHT_CAP
+    policies = parse_policies(
+        POLICY.replace("spec:", f"spec:\n  select: {{edges: ['{target.name}']}}"), "one.yaml"
+    )
     plane = MemoryControlPlane(INDEX)
-    busy = [
-        replace(f, edge=replace(f.edge, rate=f.edge.rate * k)) for f, k in zip(FRAMES, (1, 1, 3, 9), strict=False)
-    ]
-    state = run(busy, plane)[-1].state
-    assert len(state.baseline) == len(plane.written)
-    assert set(state.baseline.values()) == {InFlightCap(None, None)}
+    ports = Ports(SyntheticSource(FRAMES), plane, MemoryLedger(), FrameClock())
+    state, decisions = GovernorState(), []
+    for _ in FRAMES:
+        result = cycle(state, ports, CycleOptions(policies, enforce=True))
+        state, decisions = result.state, [*decisions, *result.decisions]
+        if len(decisions) == 1:  # something else loosens the cap, so that the governor has to write again
+            plane.write(target, knob, InFlightCap(10**6, 10**6))
+    assert len(decisions) > 1
+    assert state.baseline == {(target, knob): InFlightCap(None, None)}
+    assert [p.receipt for p in state.pending] == [plane.receipts[-1]]
+    assert plane.receipts[-1].before == plane.receipts[-2].after
 
 
 def test_what_is_written_is_remembered_until_it_is_judged() -> None:

@@ -112,6 +112,24 @@ def test_holds_until_the_effect_of_the_last_change_was_seen() -> None:
     assert outcome(at, urgent=True) == (None, "")
 
 
+def test_urgent_and_calm_changes_of_one_batch_are_told_apart() -> None:
+    index = edges(6)
+    written = [Written((Target(TargetKind.EDGE, f"e{i}"), Knob.TIMEOUT), Direction.TIGHTEN, NOW) for i in (0, 1)]
+    pending = {(Target(TargetKind.EDGE, f"e{i}"), Knob.TIMEOUT): NOW for i in (2, 3)}
+    law = Law(index, range(6), direction=Direction.LOOSEN, urgent=[True, False] * 3)
+    memory = GuardMemory().over(index).with_writes(written)
+    plan = make_plan(
+        proposals(law),
+        conditions(index, rules(replace(FREE, clean_periods=1)), memory=memory, pending=pending),
+    )
+    assert [p.target.name for p in plan.go] == ["e0", "e2", "e4"]
+    assert [(h.proposal.target.name, h.reason) for h in plan.held] == [
+        ("e1", Reason.COOL_DOWN),
+        ("e3", Reason.UNVERIFIED),
+        ("e5", Reason.NOT_CLEAN),
+    ]
+
+
 def test_a_pending_write_on_a_target_that_is_gone_holds_nothing() -> None:
     gone = (Target(TargetKind.EDGE, "e9"), Knob.TIMEOUT)
     assert outcome(conditions(INDEX, pending={gone: NOW})) == (None, "")
