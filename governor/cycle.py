@@ -14,11 +14,14 @@ from dataclasses import dataclass, field, replace
 from governor.decide.laws import Beliefs, decide
 from governor.domain import MeshFrame
 from governor.errors import ControlPlaneError, SourceError
-from governor.guard.memory import GuardMemory, Key
-from governor.guard.plan import Conditions, Held, Plan, make_plan
+from governor.guard.gates import Conditions
+from governor.guard.held import Held
+from governor.guard.memory import GuardMemory, Key, Written
+from governor.guard.plan import Plan, make_plan
 from governor.knobs import Knob, KnobState, KnobValue, Proposal, Receipt, Target
-from governor.policy import GovernorPolicy, resolve
+from governor.policy import GovernorPolicy, Resolved, resolved
 from governor.ports import Clock, ControlPlane, Ledger, MetricSource
+from governor.proposals import Proposals
 from governor.reasons import Reason
 from governor.record import Recorder, decision_id
 from governor.verify.judge import Pending, Verdict, blind, judge
@@ -61,6 +64,8 @@ class GovernorState:
     """The operator's own values of everything the governor has written."""
     last_frame_at: float | None = None
     """Clock time of the last usable frame."""
+    resolved: Resolved | None = None
+    """The policies over the last frame's index."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +73,8 @@ class CycleResult:
     """What one cycle saw, decided and did."""
 
     frame: MeshFrame
-    proposals: tuple[Proposal, ...]
+    proposals: Proposals
+    """Built when looked at, as is what `plan` holds back."""
     plan: Plan
     receipts: tuple[Receipt, ...]
     verdicts: tuple[Verdict, ...]
@@ -98,16 +104,16 @@ def cycle(state: GovernorState, ports: Ports, options: CycleOptions) -> CycleRes
     state = replace(state, number=state.number + 1, last_frame_at=now)
 
     plane = ports.control_plane
-    policy = resolve(options.policies, frame.index)
+    policies = resolved(state.resolved, options.policies, frame.index)
     verdicts = judge(state.pending, frame)
     state = _settle(state, verdicts, plane, record)
 
     knobs = plane.read(frame.index) if plane else KnobState.unset(frame.index)
-    beliefs, proposals = decide(state.beliefs, frame, knobs, policy, options.period_s)
-    memory = state.memory.with_wishes(proposals)
+    beliefs, proposals = decide(state.beliefs, frame, knobs, policies.view, options.period_s)
+    memory = state.memory.with_wishes(proposals, frame.index)
     conditions = Conditions(
         frame=frame,
-        policy=policy,
+        policy=policies.view,
         memory=memory,
         pending={(p.receipt.target, p.receipt.knob): p.due_at for p in state.pending},
         refusal=plane.refusal if plane else lambda _: None,
@@ -115,9 +121,10 @@ def cycle(state: GovernorState, ports: Ports, options: CycleOptions) -> CycleRes
         period_s=options.period_s,
         enforce=options.enforce and plane is not None,
         paused=options.paused,
+        number=state.number,
     )
     plan = make_plan(proposals, conditions)
-    state = replace(state, beliefs=beliefs, memory=memory)
+    state = replace(state, beliefs=beliefs, memory=memory, resolved=policies)
     state, plan, receipts, decisions = _apply(state, plan, plane, record, frame.at)
     record.cycle(frame, plan.held, len(proposals))
     return CycleResult(frame, proposals, plan, receipts, verdicts, state, record.notes, decisions)
@@ -130,7 +137,9 @@ def _apply(
     went: list[Proposal] = []
     receipts: list[Receipt] = []
     ids: list[str] = []
-    held = list(plan.held)
+    rejected: list[Held] = []
+    pending = {(p.receipt.target, p.receipt.knob): p for p in state.pending}
+    baseline = dict(state.baseline)
     for position, proposal in enumerate(plan.go if plane else ()):
         assert plane is not None
         name = decision_id(record.at, record.number, position)
@@ -138,25 +147,22 @@ def _apply(
         try:
             receipt = plane.write(proposal.target, proposal.knob, proposal.proposed)
         except ControlPlaneError as error:
-            held.append(Held(proposal, Reason.REJECTED, str(error)))
+            rejected.append(Held(proposal, Reason.REJECTED, str(error)))
             record.verdict(name, proposal.target, proposal.knob, Reason.REJECTED, {"error": str(error)})
             continue
         record.receipt(name, proposal, receipt)
         key = (proposal.target, proposal.knob)
-        replaced = [p for p in state.pending if (p.receipt.target, p.receipt.knob) == key]
-        for old in replaced:
+        if (old := pending.pop(key, None)) is not None:
             record.verdict(old.decision, *key, Reason.SUPERSEDED, {"by": name})
-        fresh = Pending(name, receipt, proposal.hypothesis, proposal.direction, at)
-        state = replace(
-            state,
-            memory=state.memory.with_write(*key, proposal.direction, record.at),
-            pending=(*(p for p in state.pending if p not in replaced), fresh),
-            baseline={key: receipt.before, **state.baseline},
-        )
+        pending[key] = Pending(name, receipt, proposal.hypothesis, proposal.direction, at)
+        baseline.setdefault(key, receipt.before)
         went.append(proposal)
         receipts.append(receipt)
         ids.append(name)
-    return state, Plan(tuple(went), tuple(held)), tuple(receipts), tuple(ids)
+    writes = [Written((p.target, p.knob), p.direction, record.at) for p in went]
+    memory = state.memory.with_writes(writes)
+    state = replace(state, memory=memory, pending=tuple(pending.values()), baseline=baseline)
+    return state, Plan(tuple(went), plan.held.also(rejected)), tuple(receipts), tuple(ids)
 
 
 def _settle(
@@ -164,7 +170,7 @@ def _settle(
 ) -> GovernorState:
     """Keep or undo what was due. An undo that fails stays pending and is tried again next cycle."""
     settled: list[Pending] = []
-    memory = state.memory
+    undone: list[Written] = []
     for verdict in verdicts:
         pending = verdict.pending
         target, knob = pending.receipt.target, pending.receipt.knob
@@ -174,13 +180,14 @@ def _settle(
             except ControlPlaneError as error:
                 record.note(f"undo of {pending.decision} failed, it is tried again: {error}")
                 continue
-            memory = memory.with_write(target, knob, pending.direction, record.at)
+            undone.append(Written((target, knob), pending.direction, record.at))
         bound = pending.hypothesis.bound
         record.verdict(
             pending.decision, target, knob, verdict.reason, {"measured": verdict.measured, "bound": bound}
         )
         settled.append(pending)
-    return replace(state, memory=memory, pending=tuple(p for p in state.pending if p not in settled))
+    waiting = tuple(p for p in state.pending if p not in settled)
+    return replace(state, memory=state.memory.with_writes(undone), pending=waiting)
 
 
 def _while_blind(

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
+from functools import cached_property
 from typing import Self
 
 import numpy as np
@@ -76,6 +77,16 @@ class MeshIndex:
             "backend": len(self.backends),
             "api": len(self.apis),
         }
+
+    @cached_property
+    def edge_position(self) -> Mapping[str, int]:
+        """Position of each edge in `edges`."""
+        return {name: i for i, name in enumerate(self.edges)}
+
+    @cached_property
+    def api_position(self) -> Mapping[str, int]:
+        """Position of each API in `apis`."""
+        return {name: i for i, name in enumerate(self.apis)}
 
     def same_names(self, other: MeshIndex) -> bool:
         """Whether arrays over `other` line up with arrays over this index."""

@@ -18,6 +18,13 @@ from governor.domain import FloatArray, MeshIndex
 from governor.reasons import Reason
 
 
+class TargetKind(StrEnum):
+    """What a knob sits on."""
+
+    API = "api"
+    EDGE = "edge"
+
+
 class Knob(StrEnum):
     """What can be turned; the value is the name in policies, tables and the ledger."""
 
@@ -29,12 +36,10 @@ class Knob(StrEnum):
     OUTLIER_DETECTION = "outlier-detection"
     CONNECTION_LIMITS = "connection-limits"
 
-
-class TargetKind(StrEnum):
-    """What a knob sits on."""
-
-    API = "api"
-    EDGE = "edge"
+    @property
+    def sits_on(self) -> TargetKind:
+        """Rate limits sit on APIs, all others on edges."""
+        return TargetKind.API if self is Knob.RATE_LIMIT else TargetKind.EDGE
 
 
 @dataclass(frozen=True, order=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from fnmatch import translate
 from importlib.resources import files
 from pathlib import Path
@@ -34,10 +35,12 @@ __all__ = [
     "HARD_BOUNDS",
     "PRESETS",
     "GovernorPolicy",
+    "Resolved",
     "load_policies",
     "parse_policies",
     "preset",
     "resolve",
+    "resolved",
     "unmatched",
 ]
 
@@ -145,9 +148,25 @@ def resolve(policies: Sequence[GovernorPolicy], index: MeshIndex) -> PolicyView:
         rules=tuple(_rules(p) for p in policies),
         edge_rules=edge_rules,
         api_rules=api_rules,
-        edge_position={name: i for i, name in enumerate(index.edges)},
-        api_position={name: i for i, name in enumerate(index.apis)},
+        edge_position=index.edge_position,
+        api_position=index.api_position,
     )
+
+
+@dataclass(frozen=True, eq=False)
+class Resolved:
+    """What `view` was made from, so that it is made once and not in every cycle."""
+
+    policies: Sequence[GovernorPolicy]
+    index: MeshIndex
+    view: PolicyView
+
+
+def resolved(before: Resolved | None, policies: Sequence[GovernorPolicy], index: MeshIndex) -> Resolved:
+    """`before`, if policies and index are still the same objects, else resolved anew."""
+    if before is not None and before.policies is policies and before.index is index:
+        return before
+    return Resolved(policies, index, resolve(policies, index))
 
 
 def _rules(policy: GovernorPolicy) -> Rules:

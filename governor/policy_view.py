@@ -101,14 +101,21 @@ class PolicyView:
 
     def rules_for(self, target: Target) -> Rules | None:
         """The policy that governs `target`, or None."""
-        if target.kind is TargetKind.API:
-            at, table = self.api_position.get(target.name, -1), self.api_rules
-        else:
-            at, table = self.edge_position.get(target.name, -1), self.edge_rules
+        at = self.position(target)
+        table = self.api_rules if target.kind is TargetKind.API else self.edge_rules
         chosen = int(table[at]) if at >= 0 else -1
         return self.rules[chosen] if chosen >= 0 else None
+
+    def position(self, target: Target) -> int:
+        """Position of `target` in the index's edges or APIs, -1 if it is not there."""
+        known = self.api_position if target.kind is TargetKind.API else self.edge_position
+        return known.get(target.name, -1)
 
     def active(self, knob: Knob) -> NDArray[np.bool_]:
         """(E,) or, for rate limits, (A,): where `knob` is not off."""
         on = np.array([r.knob(knob).mode is not Mode.OFF for r in self.rules] + [False])
-        return on[self.api_rules if knob is Knob.RATE_LIMIT else self.edge_rules]
+        return on[self.rules_of(knob)]
+
+    def rules_of(self, knob: Knob) -> IntArray:
+        """(E,) or, for rate limits, (A,): position in `rules` of the policy that governs each target, or -1."""
+        return self.api_rules if knob.sits_on is TargetKind.API else self.edge_rules

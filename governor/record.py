@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 from governor.domain import MeshFrame
-from governor.guard.plan import Held
+from governor.guard.held import HeldBack
 from governor.knobs import (
     Knob,
     KnobValue,
@@ -20,6 +21,9 @@ from governor.knobs import (
 )
 from governor.ports import Entry, Ledger
 from governor.reasons import Reason
+
+LISTED = 100
+"""Held proposals that the ledger's line of a cycle describes; of the others it has the number by gate."""
 
 
 def decision_id(at: float, cycle: int, position: int) -> str:
@@ -87,13 +91,17 @@ class Recorder:
         reason = Reason.RESTORED_BLIND
         self._add(name, "verdict", receipt.target, receipt.knob, reason, reason.sentence, body)
 
-    def cycle(self, frame: MeshFrame, held: Sequence[Held], proposals: int) -> None:
-        """One line for the cycle, with what was held and why."""
+    def cycle(self, frame: MeshFrame, held: HeldBack, proposals: int) -> None:
+        """One line for the cycle, with what was held and why: all counted, the most protecting ones in words."""
+        by_gate: Counter[str] = Counter()
+        for kind, number in held.counts().items():
+            by_gate[kind.gate.code] += number
         body = {
             "window_s": frame.window_s,
             "age_s": frame.age_s,
             "proposals": proposals,
             "gaps": len(frame.gaps),
+            "held_by": dict(by_gate),
             "held": [
                 {
                     "target": str(h.proposal.target),
@@ -102,7 +110,7 @@ class Recorder:
                     "detail": h.detail,
                     "summary": h.proposal.summary,
                 }
-                for h in held[:100]
+                for h in held[:LISTED]
             ],
         }
         name = decision_id(self.at, self.number, 0xFFFF)

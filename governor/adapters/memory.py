@@ -113,12 +113,8 @@ class MemoryControlPlane:
     def read(self, index: MeshIndex) -> KnobState:
         """Settings in force, over `index`; NaN for names that are unknown here. The arrays are the caller's."""
         arrays = self._started_with(index)
-        places = {
-            TargetKind.EDGE: {name: i for i, name in enumerate(index.edges)},
-            TargetKind.API: {name: i for i, name in enumerate(index.apis)},
-        }
         for (target, knob), value in self.written.items():
-            at = places[target.kind].get(target.name)
+            at = _places(index, target.kind).get(target.name)
             if at is not None:
                 _set(arrays, index, at, knob, value)
         return KnobState(**arrays)
@@ -144,10 +140,9 @@ class MemoryControlPlane:
             return f"this control plane has no {knob.value}"
         if not isinstance(value, VALUE_TYPES[knob]):
             return f"a {type(value).__name__} is no value of {knob.value}"
-        on = TargetKind.API if knob is Knob.RATE_LIMIT else TargetKind.EDGE
-        if target.kind is not on:
-            return f"{knob.value} sits on an {on.value}"
-        if self._index is not None and target.name not in _names(self._index, target.kind):
+        if target.kind is not knob.sits_on:
+            return f"{knob.value} sits on an {knob.sits_on.value}"
+        if self._index is not None and target.name not in _places(self._index, target.kind):
             return "there is no such target"
         return None
 
@@ -172,14 +167,14 @@ class MemoryControlPlane:
             return self._weights_at_start(target, value)
         if index is None or state is None:
             return value_from_json(knob, dict.fromkeys(COLUMNS[knob]))
-        at = _names(index, target.kind).index(target.name)
+        at = _places(index, target.kind)[target.name]
         return value_from_json(knob, {f: _number(f, getattr(state, c)[at]) for f, c in COLUMNS[knob].items()})
 
     def _weights_at_start(self, target: Target, value: BackendWeights) -> BackendWeights:
         # Where no weights are set the data plane spreads evenly, and that is what can be put back.
         if self._index is None or self._state is None:
             return BackendWeights(tuple((name, 1.0 / len(value.shares)) for name, _ in value.shares))
-        members = np.flatnonzero(self._index.backend_edge == self._index.edges.index(target.name))
+        members = np.flatnonzero(self._index.backend_edge == self._index.edge_position[target.name])
         shares = self._state.weight[members]
         shares = np.where(np.isfinite(shares), shares, np.float32(1.0 / max(1, len(members))))
         names = (self._index.backends[int(b)] for b in members)
@@ -192,8 +187,8 @@ def _number(name: str, value: np.float32) -> float | int | None:
     return round(float(value)) if name in _WHOLE else float(value)
 
 
-def _names(index: MeshIndex, kind: TargetKind) -> tuple[str, ...]:
-    return index.apis if kind is TargetKind.API else index.edges
+def _places(index: MeshIndex, kind: TargetKind) -> Mapping[str, int]:
+    return index.api_position if kind is TargetKind.API else index.edge_position
 
 
 def _subjects(index: MeshIndex, name: str) -> Sequence[object]:

@@ -71,11 +71,11 @@ def _print(advice: Advice, result: CycleResult, output: str) -> None:
     elif output == "html":
         sys.stdout.write(to_html(advice))
     elif output == "yaml":
-        sys.stdout.write(to_yaml(render(_advised(result), result.frame)))
+        sys.stdout.write(to_yaml(render(_advised(advice), result.frame)))
     else:
         show(table(advice))
 
 
-def _advised(result: CycleResult) -> list[Proposal]:
-    held = [h.proposal for h in result.plan.held if h.reason in WRITE_GATES]
-    return [*result.plan.go, *held]
+def _advised(advice: Advice) -> list[Proposal]:
+    held = [h.proposal for h in advice.held if h.reason in WRITE_GATES]
+    return [*advice.go, *held]

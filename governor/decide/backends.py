@@ -113,14 +113,13 @@ def judge(evidence: BackendEvidence, pool: NDArray[np.int32]) -> BackendVerdict:
 def _median_by(group: NDArray[np.int32], values: Array, size: int) -> Array:
     """Lower median of `values` within each group, NaN left out; vectorised over groups."""
     out = np.full(size, np.nan)
-    known = np.isfinite(values)
-    if not known.any():
-        return out
-    groups, kept = group[known], values[known]
-    order = np.lexsort((kept, groups))
-    groups, kept = groups[order], kept[order]
-    counts = np.bincount(groups, minlength=size)
-    starts = np.concatenate(([0], np.cumsum(counts)[:-1]))
-    present = counts > 0
-    out[present] = kept[starts[present] + (counts[present] - 1) // 2]
+    order = np.argsort(group, kind="stable")
+    counts = np.bincount(group, minlength=size)
+    starts = np.cumsum(counts) - counts
+    # Groups of one size are the rows of one matrix; a mesh has few sizes. NaN is sorted to the end of its row.
+    for count in np.unique(counts[counts > 0]).tolist():
+        groups = np.flatnonzero(counts == count)
+        table = np.sort(values[order[starts[groups][:, None] + np.arange(count)]], axis=1)
+        middle = (np.isfinite(table).sum(axis=1) - 1) // 2
+        out[groups] = table[np.arange(len(groups)), middle]  # all NaN: the last, NaN again
     return out

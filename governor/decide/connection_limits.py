@@ -17,6 +17,7 @@ from governor.decide import in_flight_cap
 from governor.decide.load import Array
 from governor.decide.situation import Situation
 from governor.knobs import ConnectionLimits, Direction, Hypothesis, Knob, Proposal, Target, TargetKind
+from governor.proposals import Batch, Line
 from governor.reasons import Reason
 
 
@@ -27,24 +28,32 @@ def wanted(s: Situation) -> tuple[Array, Array]:
     return np.ceil(1.5 * both), np.ceil(0.5 * both)
 
 
-def propose(s: Situation) -> list[Proposal]:
+def propose(s: Situation) -> Batch:
     """A proposal for each edge with a limit that bites before its in-flight cap."""
     if not (np.isfinite(s.knobs.max_connections) | np.isfinite(s.knobs.max_pending)).any():
-        return []
+        return Batch.none(Knob.CONNECTION_LIMITS)
     connections, pending = wanted(s)
     tight = (s.knobs.max_connections < connections) | (s.knobs.max_pending < pending)
     active = s.policy.active(Knob.CONNECTION_LIMITS)
-    return [
-        _proposal(s, int(e), float(connections[e]), float(pending[e])) for e in np.flatnonzero(active & tight)
-    ]
+    edges = np.flatnonzero(active & tight)
+    return Batch.of(
+        Knob.CONNECTION_LIMITS,
+        edges,
+        lambda line: _proposal(s, line, float(connections[line.row]), float(pending[line.row])),
+        direction=Direction.LOOSEN,
+        reason=Reason.POOL_LIMIT,
+        traffic=s.traffic_of(edges),
+        confidence=s.frame.trust_of("edge.in_flight"),
+    )
 
 
-def _proposal(s: Situation, edge: int, connections: float, pending: float) -> Proposal:
+def _proposal(s: Situation, line: Line, connections: float, pending: float) -> Proposal:
     def pair(first: float, second: float) -> ConnectionLimits:
         return ConnectionLimits(
             round(first) if math.isfinite(first) else None, round(second) if math.isfinite(second) else None
         )
 
+    edge = line.row
     now, waiting = float(s.knobs.max_connections[edge]), float(s.knobs.max_pending[edge])
     value = pair(max(now, connections), max(waiting, pending))
     name = s.frame.index.edges[edge]
@@ -54,11 +63,11 @@ def _proposal(s: Situation, edge: int, connections: float, pending: float) -> Pr
         current=pair(now, waiting),
         proposed=value,
         uncapped=pair(connections, pending),
-        direction=Direction.LOOSEN,
-        reason=Reason.POOL_LIMIT,
+        direction=line.direction,
+        reason=line.reason,
         summary=f"{name}: connections {now:.0f} -> {value.max_connections} for what may be in flight",
         evidence={"in_flight": float(s.frame.edge.in_flight[edge])},
         hypothesis=Hypothesis("success_rate", max(0.0, s.success(edge) - 0.02), 2 * s.period_s),
-        confidence=s.frame.trust_of("edge.in_flight"),
-        traffic=s.traffic(edge),
+        confidence=line.confidence,
+        traffic=line.traffic,
     )

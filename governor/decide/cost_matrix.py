@@ -11,17 +11,20 @@ d_sj = 0 where the call graph gives no path from the API's entry to s.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
+from scipy.linalg import solve_triangular
 from scipy.optimize import nnls
 
 from governor.domain import MeshIndex, RateSamples
 
 Array = NDArray[np.float64]
+Rows = NDArray[np.intp]
 FORGETTING = 0.995
 PRIOR_SAMPLES = 2.0
 """The prior weighs as much as the Poisson noise of this many samples."""
@@ -80,14 +83,33 @@ def solve(state: CostState, index: MeshIndex, wanted: NDArray[np.bool_] | None =
     ridge = PRIOR_SAMPLES * np.maximum(state.rate / state.weight, 1e-9)
     gram = state.gram + np.diag(ridge)
     several = (entry | inside).sum(axis=1) > 1
-    fitted = several & inside.any(axis=1)
-    for s in np.flatnonzero(fitted if wanted is None else fitted & wanted):
-        apis = np.flatnonzero(inside[s])
-        factor = np.linalg.cholesky(gram[np.ix_(apis, apis)])
-        unexplained = state.moment[s, apis] - state.gram[np.ix_(apis, np.flatnonzero(entry[s]))].sum(axis=1)
-        target = np.linalg.solve(factor, unexplained + ridge[apis] * extra[s, apis])
-        extra[s, apis] = nnls(factor.T, target)[0]
+    for apis, services in _alike(inside, several if wanted is None else several & wanted):
+        block = np.ix_(services, apis)
+        known = entry[services].astype(np.float64) @ state.gram[:, apis]
+        pull = (state.moment[block] - known + ridge[apis] * extra[block]).T
+        extra[block] = _least_squares(gram[np.ix_(apis, apis)], pull).T
     return np.asarray(entry + extra, np.float64)
+
+
+def _alike(inside: NDArray[np.bool_], wanted: NDArray[np.bool_]) -> Iterator[tuple[Rows, Rows]]:
+    """APIs, and the services in `wanted` that exactly these reach by calls: they share one matrix."""
+    services = np.flatnonzero(wanted & inside.any(axis=1))
+    groups: dict[bytes, list[int]] = {}
+    for service, key in zip(services.tolist(), np.packbits(inside[services], axis=1), strict=True):
+        groups.setdefault(key.tobytes(), []).append(service)
+    for members in groups.values():
+        yield np.flatnonzero(inside[members[0]]), np.array(members, np.intp)
+
+
+def _least_squares(gram: Array, pull: Array) -> Array:
+    """Columns c >= 0 that minimise c' gram c - 2 pull' c, one for each column of `pull` (A, n)."""
+    factor = np.linalg.cholesky(gram)
+    target = solve_triangular(factor, pull, lower=True, check_finite=False)
+    cost: Array = solve_triangular(factor.T, target, lower=False, check_finite=False)
+    # A free minimum without a negative part is the constrained one, too; only the others need the search.
+    for k in np.flatnonzero((cost < 0).any(axis=0)):
+        cost[:, k] = nnls(factor.T, target[:, k])[0]
+    return cost
 
 
 def _prior(state: CostState, entry: NDArray[np.bool_], inside: NDArray[np.bool_]) -> Array:

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from governor.decide.load import Array
 from governor.decide.situation import Situation
 from governor.knobs import Direction, Hypothesis, InFlightCap, Knob, Proposal, Target, TargetKind
+from governor.proposals import Batch, Line, pick
 from governor.reasons import Reason
 
 LOSS = 0.5
@@ -101,7 +102,7 @@ def refuses_needlessly(s: Situation) -> NDArray[np.bool_]:
     return np.asarray(s.belief.calm[s.frame.index.edge_callee] & refused, np.bool_)
 
 
-def propose(s: Situation) -> list[Proposal]:
+def propose(s: Situation) -> Batch:
     """A proposal for each edge whose caps differ from the law's by more than the dead band."""
     default, high = wanted(s)
     known = np.isfinite(default) & np.isfinite(high)
@@ -110,20 +111,33 @@ def propose(s: Situation) -> list[Proposal]:
     moved = (rel_low > DEAD_BAND) | (rel_high > DEAD_BAND)
     unset = ~np.isfinite(s.knobs.cap_default) | ~np.isfinite(s.knobs.cap_high)
     active = s.policy.active(Knob.IN_FLIGHT_CAP)
-    return [_proposal(s, int(e), default[e], high[e]) for e in np.flatnonzero(known & active & (moved | unset))]
+    edges = np.flatnonzero(known & active & (moved | unset))
+    now = s.knobs.cap_default[edges].astype(np.float64)
+    missing = ~np.isfinite(now)
+    tighten = missing | (np.round(default[edges]) < now)
+    needless = ~tighten & refuses_needlessly(s)[edges]
+    saturated = s.belief.saturated[s.frame.index.edge_callee[edges]]
+    return Batch.of(
+        Knob.IN_FLIGHT_CAP,
+        edges,
+        lambda line: _proposal(s, line, float(default[line.row]), float(high[line.row])),
+        direction=pick(tighten, Direction.TIGHTEN, Direction.LOOSEN),
+        reason=pick(
+            missing, Reason.CAP_MISSING, pick(needless, Reason.CAP_TOO_TIGHT, Reason.CAP_FOLLOWS_CAPACITY)
+        ),
+        urgent=(tighten & (saturated | missing)) | needless,
+        traffic=s.traffic_of(edges),
+        confidence=s.frame.trust_of("edge.attempts", "edge.in_flight"),
+    )
 
 
-def _proposal(s: Situation, edge: int, default: float, high: float) -> Proposal:
-    index = s.frame.index
+def _proposal(s: Situation, line: Line, default: float, high: float) -> Proposal:
+    index, edge = s.frame.index, line.row
     callee = int(index.edge_callee[edge])
     now_low, now_high = float(s.knobs.cap_default[edge]), float(s.knobs.cap_high[edge])
     value = InFlightCap(round(default), round(high))
-    missing = not math.isfinite(now_low)
-    tighten = missing or (value.default is not None and value.default < now_low)
-    needless = not tighten and bool(refuses_needlessly(s)[edge])
-    reason = Reason.CAP_MISSING if missing else Reason.CAP_TOO_TIGHT if needless else Reason.CAP_FOLLOWS_CAPACITY
     capacity, stay = float(s.belief.capacity[callee]), float(s.belief.path_latency[callee])
-    expected = min(s.traffic(edge), capacity if math.isfinite(capacity) else math.inf)
+    expected = min(line.traffic, capacity if math.isfinite(capacity) else math.inf)
     carried = f"{capacity:.0f} requests/s" if math.isfinite(capacity) else "an unknown rate"
     return Proposal(
         target=Target(TargetKind.EDGE, index.edges[edge]),
@@ -131,8 +145,8 @@ def _proposal(s: Situation, edge: int, default: float, high: float) -> Proposal:
         current=InFlightCap(_whole(now_low), _whole(now_high)),
         proposed=value,
         uncapped=value,
-        direction=Direction.TIGHTEN if tighten else Direction.LOOSEN,
-        reason=reason,
+        direction=line.direction,
+        reason=line.reason,
         summary=(
             f"{index.services[callee]} carries {carried} at {1000 * stay:.0f} ms: in flight "
             f"{_shown(now_low)} -> {value.default} (default), {_shown(now_high)} -> {value.high} (high)"
@@ -145,9 +159,9 @@ def _proposal(s: Situation, edge: int, default: float, high: float) -> Proposal:
             "utilisation": float(s.load.utilisation[callee]),
         },
         hypothesis=Hypothesis("goodput", 0.5 * min(expected, s.success(edge) * expected), 2 * s.period_s),
-        confidence=s.frame.trust_of("edge.attempts", "edge.in_flight"),
-        traffic=s.traffic(edge),
-        urgent=bool(s.belief.saturated[callee] or missing) if tighten else needless,
+        confidence=line.confidence,
+        traffic=line.traffic,
+        urgent=line.urgent,
     )
 
 

@@ -1,4 +1,4 @@
-"""All laws over one frame: beliefs first, then one list of proposals from each knob."""
+"""All laws over one frame: beliefs first, then one batch of proposals from each knob."""
 
 from __future__ import annotations
 
@@ -21,8 +21,9 @@ from governor.decide import (
 from governor.decide.load import service_load
 from governor.decide.situation import Situation
 from governor.domain import MeshFrame, MeshIndex, RateSamples
-from governor.knobs import KnobState, Proposal
+from governor.knobs import KnobState
 from governor.policy_view import PolicyView
+from governor.proposals import Proposals
 
 LAWS = (in_flight_cap, rate_limit, weights, retries, timeouts, outlier_detection, connection_limits)
 CLEAN_OVERFLOW = 0.02
@@ -45,7 +46,7 @@ class Beliefs:
 
 def decide(
     old: Beliefs | None, frame: MeshFrame, knobs: KnobState, policy: PolicyView, period_s: float
-) -> tuple[Beliefs, tuple[Proposal, ...]]:
+) -> tuple[Beliefs, Proposals]:
     """Update what is believed, then ask every law; pure.
 
     Beliefs over other names (services came or went) are dropped: a new index starts afresh.
@@ -69,7 +70,7 @@ def decide(
     busy = believed.saturated | (load.arrivals + load.overflow > BUSY * believed.capacity)
     cost = cost_matrix.solve(cost_state, index, busy)
     situation = Situation(frame, knobs, policy, load, believed, evidence, cost, period_s)
-    proposals = tuple(p for law in LAWS for p in law.propose(situation))
+    proposals = Proposals([law.propose(situation) for law in LAWS])
     return Beliefs(index, believed, evidence, cost_state), proposals
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from governor.decide.load import Array
 from governor.decide.situation import Situation
 from governor.knobs import Direction, Hypothesis, Knob, OutlierDetection, Proposal, Target, TargetKind
+from governor.proposals import Batch, Line, pick
 from governor.reasons import Reason
 
 RHO_MAX = 0.85
@@ -44,22 +45,28 @@ def consecutive_failures(rate: float, error_share: float) -> int:
     return max(3, math.ceil(math.log(max(rate * WEEK_S, math.e)) / math.log(1.0 / base)))
 
 
-def propose(s: Situation) -> list[Proposal]:
+def propose(s: Situation) -> Batch:
     """A proposal for each edge whose ejection share is too wide, or so narrow that nobody can be ejected."""
     now = s.knobs.max_ejection.astype(np.float64)
     want, hosts = largest_ejection(s), pool_size(s)
     wide = (now > want + 0.01) & np.isfinite(want)
     idle = (now * hosts < 1.0) & (want * hosts >= 1.0)
     active = s.policy.active(Knob.OUTLIER_DETECTION)
-    return [
-        _proposal(s, int(e), float(want[e]), int(hosts[e]), wide=bool(wide[e]))
-        for e in np.flatnonzero(active & (wide | idle))
-    ]
+    edges = np.flatnonzero(active & (wide | idle))
+    return Batch.of(
+        Knob.OUTLIER_DETECTION,
+        edges,
+        lambda line: _proposal(s, line, float(want[line.row]), int(hosts[line.row])),
+        direction=pick(wide[edges], Direction.TIGHTEN, Direction.LOOSEN),
+        reason=pick(wide[edges], Reason.EJECTION_TOO_WIDE, Reason.EJECTION_INEFFECTIVE),
+        traffic=np.nan_to_num(s.frame.edge.attempts[edges]),
+        confidence=s.frame.trust_of("backend.rate"),
+    )
 
 
-def _proposal(s: Situation, edge: int, want: float, hosts: int, *, wide: bool) -> Proposal:
+def _proposal(s: Situation, line: Line, want: float, hosts: int) -> Proposal:
+    edge, rate = line.row, line.traffic
     now, failures = float(s.knobs.max_ejection[edge]), float(s.knobs.consecutive_5xx[edge])
-    rate = float(np.nan_to_num(s.frame.edge.attempts[edge]))
     row = consecutive_failures(rate, 1.0 - s.success(edge))
     name = s.frame.index.edges[edge]
     value = OutlierDetection(round(want, 3), row)
@@ -69,11 +76,11 @@ def _proposal(s: Situation, edge: int, want: float, hosts: int, *, wide: bool) -
         current=OutlierDetection(now, round(failures) if math.isfinite(failures) else None),
         proposed=value,
         uncapped=value,
-        direction=Direction.TIGHTEN if wide else Direction.LOOSEN,
-        reason=Reason.EJECTION_TOO_WIDE if wide else Reason.EJECTION_INEFFECTIVE,
+        direction=line.direction,
+        reason=line.reason,
         summary=f"{name} has {hosts} hosts: largest ejection share {now:.0%} -> {want:.0%}",
         evidence={"hosts": float(hosts), "attempts_rps": rate, "success": s.success(edge)},
         hypothesis=Hypothesis("success_rate", max(0.0, s.success(edge) - 0.02), 2 * s.period_s),
-        confidence=s.frame.trust_of("backend.rate"),
-        traffic=rate,
+        confidence=line.confidence,
+        traffic=line.traffic,
     )

@@ -26,6 +26,7 @@ from governor.decide.allocation import Allocation, allocate
 from governor.decide.load import Array
 from governor.decide.situation import Situation
 from governor.knobs import Direction, Hypothesis, Knob, Proposal, RateLimit, Target, TargetKind
+from governor.proposals import Batch, Line, pick
 from governor.reasons import Reason
 
 RHO_CAPPED = 1.04
@@ -114,10 +115,10 @@ def _beyond_caps(s: Situation, found: Allocation, uses: NDArray[np.bool_]) -> ND
     return np.asarray((found.bottleneck >= 0) & (behind | shared | (backlog(s)[at] > 0)), np.bool_)
 
 
-def propose(s: Situation) -> list[Proposal]:
+def propose(s: Situation) -> Batch:
     """A proposal for each API whose limit should be set, moved or released."""
     if not len(s.frame.index.apis):
-        return []
+        return Batch.none(Knob.RATE_LIMIT)
     found = solve(s)
     active = s.policy.active(Knob.RATE_LIMIT) & np.isfinite(s.frame.api.offered)
     limit = s.knobs.limit.astype(np.float64)
@@ -126,23 +127,34 @@ def propose(s: Situation) -> list[Proposal]:
     target = np.minimum(np.where(found.needed, found.allocation.admitted, LOOSE * found.demand), highest)
     target = np.where(is_set & ~found.needed & (limit > RELEASE_AT * found.demand), np.inf, target)
     moved = np.abs(target / limit - 1.0) > DEAD_BAND
-    chosen = active & ((found.needed & ~is_set) | (is_set & moved))
-    return [_proposal(s, int(j), float(target[j]), found) for j in np.flatnonzero(chosen)]
+    apis = np.flatnonzero(active & ((found.needed & ~is_set) | (is_set & moved)))
+    tighten = ~is_set[apis] | (target[apis] < limit[apis])
+    overloaded = tighten | (found.allocation.bottleneck[apis] >= 0)
+    offered = s.frame.api.offered[apis].astype(np.float64)
+    needless = found.guarded[apis] & (s.frame.api.limited[apis] > REFUSED * offered)
+    return Batch.of(
+        Knob.RATE_LIMIT,
+        apis,
+        lambda line: _proposal(s, line, float(target[line.row]), found),
+        direction=pick(tighten, Direction.TIGHTEN, Direction.LOOSEN),
+        reason=pick(overloaded, Reason.OVERLOAD, Reason.DEMAND_FITS),
+        urgent=tighten | needless,
+        traffic=offered,
+        confidence=s.frame.trust_of("api.offered", "edge.attempts"),
+    )
 
 
-def _proposal(s: Situation, api: int, target: float, found: Solution) -> Proposal:
-    index, allocation = s.frame.index, found.allocation
+def _proposal(s: Situation, line: Line, target: float, found: Solution) -> Proposal:
+    index, api, allocation = s.frame.index, line.row, found.allocation
     limit = float(s.knobs.limit[api])
     service = int(allocation.bottleneck[api])
-    tighten = not math.isfinite(limit) or target < limit
     place = index.services[service] if service >= 0 else "nothing"
     capacity = float(s.belief.capacity[service]) if service >= 0 else math.inf
-    if tighten or service >= 0:
+    if line.reason is Reason.OVERLOAD:
         cause = f"{place} carries {capacity:.0f} requests/s of all that ask"
-        reason = Reason.OVERLOAD
     else:
-        cause, reason = "demand fits again", Reason.DEMAND_FITS
-    offered, refused = float(s.frame.api.offered[api]), float(s.frame.api.limited[api])
+        cause = "demand fits again"
+    offered = float(s.frame.api.offered[api])
     good = max(0.0, float(np.nan_to_num(s.frame.api.completed[api] - s.frame.api.errors[api])))
     return Proposal(
         target=Target(TargetKind.API, index.apis[api]),
@@ -150,8 +162,8 @@ def _proposal(s: Situation, api: int, target: float, found: Solution) -> Proposa
         current=RateLimit(limit if math.isfinite(limit) else None),
         proposed=RateLimit(round(target, 2) if math.isfinite(target) else None),
         uncapped=RateLimit(round(float(allocation.admitted[api]), 2)),
-        direction=Direction.TIGHTEN if tighten else Direction.LOOSEN,
-        reason=reason,
+        direction=line.direction,
+        reason=line.reason,
         summary=(
             f"{index.apis[api]} asks for {offered:.0f} requests/s: limit {_shown(limit)} -> "
             f"{_shown(target)}, because {cause}"
@@ -164,9 +176,9 @@ def _proposal(s: Situation, api: int, target: float, found: Solution) -> Proposa
             "tier": float(s.policy.api_tier[api]),
         },
         hypothesis=Hypothesis("goodput", 0.5 * min(target, good), 2 * s.period_s),
-        confidence=s.frame.trust_of("api.offered", "edge.attempts"),
-        traffic=offered,
-        urgent=tighten or bool(found.guarded[api] and refused > REFUSED * offered),
+        confidence=line.confidence,
+        traffic=line.traffic,
+        urgent=line.urgent,
     )
 
 

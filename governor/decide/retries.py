@@ -12,6 +12,7 @@ Failures; ALGORITHMS 5.3.
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,7 @@ from governor.decide.load import Array
 from governor.decide.situation import Situation
 from governor.domain import MeshIndex
 from governor.knobs import Direction, Hypothesis, Knob, Proposal, RetryPolicy, Target, TargetKind
+from governor.proposals import Batch, Line, pick
 from governor.reasons import Reason
 
 LEVELS = np.array([0.0, 0.05, 0.10, 0.20])
@@ -28,8 +30,12 @@ STORM_SHARE = 0.5
 MAX_DEPTH = 16
 
 
+@lru_cache(maxsize=4)
 def depth_of(index: MeshIndex) -> NDArray[np.int32]:
-    """Hops from an entry of the mesh to each edge's callee, (E,), at least 1; cycles end at `MAX_DEPTH`."""
+    """Hops from an entry of the mesh to each edge's callee, (E,), at least 1; cycles end at `MAX_DEPTH`.
+
+    Cached by index.
+    """
     called = np.bincount(index.edge_callee, minlength=len(index.services)) > 0
     depth = np.zeros(len(index.services), np.int32)
     for _ in range(MAX_DEPTH):
@@ -60,7 +66,7 @@ def storm(s: Situation) -> NDArray[np.bool_]:
     return np.asarray((retrying | timing_out) & (edge.retries > 0), np.bool_)
 
 
-def propose(s: Situation) -> list[Proposal]:
+def propose(s: Situation) -> Batch:
     """A proposal for each edge that retries and whose budget is not the law's."""
     edge = s.frame.edge
     used = (np.nan_to_num(s.knobs.attempts) > 0) | (edge.retries > 0)
@@ -75,19 +81,26 @@ def propose(s: Situation) -> list[Proposal]:
     change = used & np.isfinite(target) & (unbounded | (np.abs(target - now) > 0.01))
     change &= s.policy.active(Knob.RETRIES)
     depth = depth_of(s.frame.index)
-    return [
-        _proposal(s, int(e), float(target[e]), int(depth[e]), raging=bool(raging[e]))
-        for e in np.flatnonzero(change)
-    ]
+    edges = np.flatnonzero(change)
+    tighten = unbounded[edges] | (target[edges] < now[edges])
+    other = pick(tighten, Reason.RETRY_BUDGET, Reason.RETRY_RESTORED)
+    return Batch.of(
+        Knob.RETRIES,
+        edges,
+        lambda line: _proposal(s, line, float(target[line.row]), int(depth[line.row])),
+        direction=pick(tighten, Direction.TIGHTEN, Direction.LOOSEN),
+        reason=pick(raging[edges], Reason.RETRY_STORM, other),
+        urgent=raging[edges] | (tighten & s.belief.saturated[s.frame.index.edge_callee[edges]]),
+        traffic=s.traffic_of(edges),
+        confidence=s.frame.trust_of("edge.attempts", "edge.retries"),
+    )
 
 
-def _proposal(s: Situation, edge: int, target: float, depth: int, *, raging: bool) -> Proposal:
-    index = s.frame.index
+def _proposal(s: Situation, line: Line, target: float, depth: int) -> Proposal:
+    index, edge = s.frame.index, line.row
     now = float(s.knobs.retry_budget[edge])
     attempts = float(s.knobs.attempts[edge])
     count = round(attempts) if math.isfinite(attempts) else None
-    tighten = not math.isfinite(now) or target < now
-    reason = Reason.RETRY_STORM if raging else Reason.RETRY_BUDGET if tighten else Reason.RETRY_RESTORED
     callee = int(index.edge_callee[edge])
     rate = float(s.frame.edge.attempts[edge])
     share = float(s.frame.edge.retries[edge]) / rate if rate > 0 else 0.0
@@ -98,8 +111,8 @@ def _proposal(s: Situation, edge: int, target: float, depth: int, *, raging: boo
         current=RetryPolicy(count, now if math.isfinite(now) else None),
         proposed=RetryPolicy(count, target),
         uncapped=RetryPolicy(count, target),
-        direction=Direction.TIGHTEN if tighten else Direction.LOOSEN,
-        reason=reason,
+        direction=line.direction,
+        reason=line.reason,
         summary=(
             f"{share:.0%} of attempts on {index.edges[edge]} are retries, {index.services[callee]} carries "
             f"{s.belief.capacity[callee]:.0f} requests/s: retry budget {shown} -> {target:.0%}"
@@ -112,7 +125,7 @@ def _proposal(s: Situation, edge: int, target: float, depth: int, *, raging: boo
             "depth": float(depth),
         },
         hypothesis=Hypothesis("success_rate", max(0.0, s.success(edge) - 0.1), 2 * s.period_s),
-        confidence=s.frame.trust_of("edge.attempts", "edge.retries"),
-        traffic=s.traffic(edge),
-        urgent=raging or (tighten and bool(s.belief.saturated[callee])),
+        confidence=line.confidence,
+        traffic=line.traffic,
+        urgent=line.urgent,
     )

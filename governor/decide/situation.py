@@ -1,4 +1,4 @@
-"""What every law looks at: one frame, what is believed, what is set, what is wanted; and what a law returns."""
+"""What every law looks at: one frame, what is believed, what is set, what is wanted."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from governor.decide.backends import BackendEvidence
 from governor.decide.capacity import CapacityBelief
@@ -49,6 +50,11 @@ class Situation:
         """Final answers/s on one edge; 0 where they are not known."""
         rate = float(self.frame.edge.rate[edge])
         return rate if math.isfinite(rate) else 0.0
+
+    def traffic_of(self, edges: NDArray[np.intp]) -> Array:
+        """`traffic` of several edges at once, in their order."""
+        rate = self.frame.edge.rate[edges].astype(np.float64)
+        return np.where(np.isfinite(rate), rate, 0.0)
 
     def success(self, edge: int) -> float:
         """Share of good final answers on one edge, 0..1; 1 where nothing was asked."""

@@ -17,6 +17,7 @@ import numpy as np
 from governor.decide.load import Array
 from governor.decide.situation import Situation
 from governor.knobs import Direction, Hypothesis, Knob, Proposal, Target, TargetKind, Timeout
+from governor.proposals import Batch, Line, pick
 from governor.reasons import Reason
 
 MARGIN = 1.3
@@ -34,7 +35,7 @@ def needed(s: Situation) -> Array:
     return np.where(healthy, value, np.nan)
 
 
-def propose(s: Situation) -> list[Proposal]:
+def propose(s: Situation) -> Batch:
     """A proposal for each edge whose timeout is far too long or too short."""
     need, now = needed(s), s.knobs.timeout.astype(np.float64)
     ceiling = _callers_timeout(s, now)
@@ -42,10 +43,17 @@ def propose(s: Situation) -> list[Proposal]:
     short = now < need
     disordered = (now >= ceiling) & ~short
     active = s.policy.active(Knob.TIMEOUT)
-    return [
-        _proposal(s, int(e), float(need[e]), float(ceiling[e]))
-        for e in np.flatnonzero(active & (long | short | disordered))
-    ]
+    edges = np.flatnonzero(active & (long | short | disordered))
+    other = pick(long[edges], Reason.TIMEOUT_TOO_LONG, Reason.TIMEOUT_ORDER)
+    return Batch.of(
+        Knob.TIMEOUT,
+        edges,
+        lambda line: _proposal(s, line, float(need[line.row]), float(ceiling[line.row])),
+        direction=pick(short[edges], Direction.LOOSEN, Direction.TIGHTEN),
+        reason=pick(short[edges], Reason.TIMEOUT_TOO_SHORT, other),
+        traffic=s.traffic_of(edges),
+        confidence=s.frame.trust_of("edge.latency_p99"),
+    )
 
 
 def _callers_timeout(s: Situation, now: Array) -> Array:
@@ -56,16 +64,16 @@ def _callers_timeout(s: Situation, now: Array) -> Array:
     return least[index.edge_caller]
 
 
-def _proposal(s: Situation, edge: int, need: float, ceiling: float) -> Proposal:
+def _proposal(s: Situation, line: Line, need: float, ceiling: float) -> Proposal:
+    edge = line.row
     now = float(s.knobs.timeout[edge])
     per_try = float(s.knobs.per_try_timeout[edge])
-    short = now < need
-    if short:
-        target, reason = min(need, now * (1 + STEP)), Reason.TIMEOUT_TOO_SHORT
-    elif now > TOO_LONG * need:
-        target, reason = max(2.0 * need, now * (1 - STEP)), Reason.TIMEOUT_TOO_LONG
+    if line.reason is Reason.TIMEOUT_TOO_SHORT:
+        target = min(need, now * (1 + STEP))
+    elif line.reason is Reason.TIMEOUT_TOO_LONG:
+        target = max(2.0 * need, now * (1 - STEP))
     else:
-        target, reason = max(0.9 * ceiling, now * (1 - STEP)), Reason.TIMEOUT_ORDER
+        target = max(0.9 * ceiling, now * (1 - STEP))
     keep = per_try if math.isfinite(per_try) else None
     name = s.frame.index.edges[edge]
     return Proposal(
@@ -74,8 +82,8 @@ def _proposal(s: Situation, edge: int, need: float, ceiling: float) -> Proposal:
         current=Timeout(now, keep),
         proposed=Timeout(round(target, 3), keep),
         uncapped=Timeout(round(2.0 * need if math.isfinite(need) else target, 3), keep),
-        direction=Direction.LOOSEN if short else Direction.TIGHTEN,
-        reason=reason,
+        direction=line.direction,
+        reason=line.reason,
         summary=(
             f"{name}: timeout {now:.3g} s -> {target:.3g} s, p99.9 is "
             f"{1000 * float(s.frame.edge.latency_p999[edge]):.0f} ms"
@@ -87,6 +95,6 @@ def _proposal(s: Situation, edge: int, need: float, ceiling: float) -> Proposal:
             "caller_timeout_s": ceiling,
         },
         hypothesis=Hypothesis("success_rate", max(0.0, s.success(edge) - 0.01), 2 * s.period_s),
-        confidence=s.frame.trust_of("edge.latency_p99"),
-        traffic=s.traffic(edge),
+        confidence=line.confidence,
+        traffic=line.traffic,
     )

@@ -21,6 +21,7 @@ from governor.decide.backends import BackendVerdict, judge
 from governor.decide.load import Array
 from governor.decide.situation import Situation
 from governor.knobs import BackendWeights, Direction, Hypothesis, Knob, Proposal, Target, TargetKind
+from governor.proposals import Batch, Line, pick
 from governor.reasons import Reason
 
 STEP = 0.10
@@ -76,42 +77,54 @@ def _overload(s: Situation, found: BackendVerdict) -> NDArray[np.bool_]:
     return np.asarray((many | (left > RHO_MAX))[pool], np.bool_)
 
 
-def propose(s: Situation) -> list[Proposal]:
+def propose(s: Situation) -> Batch:
     """A proposal for each edge on which a share moves by more than the dead band."""
     index = s.frame.index
     if not len(index.backends):
-        return []
+        return Batch.none(Knob.WEIGHTS)
     found = judge(s.backends, index.backend_edge)
     shares = wanted(s, found)
     size = np.bincount(index.backend_edge, minlength=len(index.edges))[index.backend_edge]
     now = np.where(np.isfinite(s.knobs.weight), s.knobs.weight, 1.0 / np.maximum(size, 1))
-    moved = np.zeros(len(index.edges))
-    np.maximum.at(moved, index.backend_edge, np.abs(shares - now))
+    moved = np.zeros(len(index.edges), np.bool_)
+    moved[index.backend_edge[np.abs(shares - now) > DEAD_BAND]] = True
     active = s.policy.active(Knob.WEIGHTS) & (s.frame.edge.rate > 0)
-    order = np.argsort(index.backend_edge, kind="stable")
-    starts = np.searchsorted(index.backend_edge[order], np.arange(len(index.edges) + 1))
-    return [
-        _proposal(s, int(e), order[starts[e] : starts[e + 1]], found, shares, now)
-        for e in np.flatnonzero(active & (moved > DEAD_BAND))
-    ]
+    edges = np.flatnonzero(active & moved)
+    worst = _most_moved(index.backend_edge, edges, shares, now)
+    away = shares[worst] < now[worst] - DEAD_BAND / 2
+    other = pick(away, Reason.BACKEND_SLOW, Reason.BACKEND_RECOVERED)
+    speaks = dict(zip(edges.tolist(), worst.tolist(), strict=True))
+    return Batch.of(
+        Knob.WEIGHTS,
+        edges,
+        lambda line: _proposal(s, line, speaks[line.row], found, shares, now),
+        direction=pick(away, Direction.SHIFT, Direction.LOOSEN),
+        reason=pick(found.failing[worst], Reason.BACKEND_FAILING, other),
+        urgent=away,
+        traffic=s.traffic_of(edges) * np.abs(shares[worst] - now[worst]),
+        confidence=s.frame.trust_of("backend.rate", "backend.errors", "backend.in_flight"),
+    )
 
 
-def _proposal(
-    s: Situation, edge: int, members: NDArray[np.intp], found: BackendVerdict, shares: Array, now: Array
-) -> Proposal:
-    index = s.frame.index
-    worst = int(members[np.argmax(np.abs(shares - now)[members] + (shares < now)[members])])
-    away = bool(shares[worst] < now[worst] - DEAD_BAND / 2)
-    failing = bool(found.failing[worst])
+def _most_moved(pool: NDArray[np.int32], edges: NDArray[np.intp], shares: Array, now: Array) -> NDArray[np.intp]:
+    """The backend of each of `edges` (sorted) whose share moves most, one that is cut before one that gains."""
+    members = np.flatnonzero(np.isin(pool, edges))
+    moved = np.abs(shares - now)[members] + (shares < now)[members]
+    order = np.lexsort((-moved, pool[members]))
+    return members[order[np.searchsorted(pool[members][order], edges)]]
+
+
+def _proposal(s: Situation, line: Line, worst: int, found: BackendVerdict, shares: Array, now: Array) -> Proposal:
+    index, edge = s.frame.index, line.row
+    members = np.flatnonzero(index.backend_edge == edge)
     name = index.backends[worst]
     latency, peers = float(found.latency[worst]), float(found.pool_latency[worst])
-    if failing:
-        reason = Reason.BACKEND_FAILING
+    if line.reason is Reason.BACKEND_FAILING:
         cause = f"fails {found.error_share[worst]:.1%}, its peers {found.pool_errors[worst]:.1%}"
-    elif away:
-        reason, cause = Reason.BACKEND_SLOW, f"takes {1000 * latency:.0f} ms, its peers {1000 * peers:.0f} ms"
+    elif line.reason is Reason.BACKEND_SLOW:
+        cause = f"takes {1000 * latency:.0f} ms, its peers {1000 * peers:.0f} ms"
     else:
-        reason, cause = Reason.BACKEND_RECOVERED, f"takes {1000 * latency:.0f} ms as its peers do"
+        cause = f"takes {1000 * latency:.0f} ms as its peers do"
     value = BackendWeights(tuple((index.backends[b], round(float(shares[b]), 4)) for b in members))
     return Proposal(
         target=Target(TargetKind.EDGE, index.edges[edge]),
@@ -119,8 +132,8 @@ def _proposal(
         current=BackendWeights(tuple((index.backends[b], round(float(now[b]), 4)) for b in members)),
         proposed=value,
         uncapped=value,
-        direction=Direction.SHIFT if away else Direction.LOOSEN,
-        reason=reason,
+        direction=line.direction,
+        reason=line.reason,
         summary=f"{name} of {index.edges[edge]} {cause}: share {now[worst]:.1%} -> {shares[worst]:.1%}",
         evidence={
             "latency_s": latency,
@@ -130,7 +143,7 @@ def _proposal(
             "attempts": float(s.backends.attempts[worst]),
         },
         hypothesis=Hypothesis("success_rate", max(0.0, s.success(edge) - 0.05), 2 * s.period_s),
-        confidence=s.frame.trust_of("backend.rate", "backend.errors", "backend.in_flight"),
-        traffic=s.traffic(edge) * abs(float(shares[worst] - now[worst])),
-        urgent=away,
+        confidence=line.confidence,
+        traffic=line.traffic,
+        urgent=line.urgent,
     )

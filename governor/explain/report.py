@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from html import escape
 from typing import Any
 
@@ -35,7 +36,7 @@ class Advice:
     gaps: Sequence[Gap] = ()
     notes: Sequence[str] = ()
 
-    @property
+    @cached_property
     def rows(self) -> list[Row]:
         """Every proposal as a row."""
         return rows(self.go, self.held)

@@ -38,7 +38,7 @@ def _apply(value: KnobValue, now: KnobValue, rule: KnobRule, urgent: bool, flapp
 
     def whole(new: int | None, old: int | None) -> int | None:
         limited = number(new, old)
-        return None if limited is None else round(limited)
+        return None if limited is None else _nearest_within(limited, rule)
 
     match value, now:
         case RateLimit(), RateLimit():
@@ -56,9 +56,24 @@ def _apply(value: KnobValue, now: KnobValue, rule: KnobRule, urgent: bool, flapp
             return value
 
 
+def _nearest_within(value: float, rule: KnobRule) -> int:
+    """The nearest whole number, or its neighbour where rounding would leave the bounds."""
+    nearest = round(value)
+    if nearest < rule.minimum:
+        return nearest + 1
+    return nearest - 1 if nearest > rule.maximum else nearest
+
+
 def _weights(value: BackendWeights, rule: KnobRule) -> BackendWeights:
-    """Lift shares to the policy's floor (at most an even share), scaled so that they sum to 1 again."""
+    """Lift shares to the policy's floor (at most an even share); the others give in proportion, down to it."""
     floor = min(rule.minimum, 1.0 / max(len(value.shares), 1))
-    lifted = [(name, max(share, floor)) for name, share in value.shares]
-    total = sum(share for _, share in lifted)
-    return BackendWeights(tuple((name, round(share / total, 4)) for name, share in lifted))
+    lifted: set[str] = set()
+    while True:
+        rest = sum(share for name, share in value.shares if name not in lifted)
+        scale = (1.0 - floor * len(lifted)) / rest if rest > 0 else 0.0
+        below = {name for name, share in value.shares if name not in lifted and share * scale < floor}
+        if not below:
+            break
+        lifted |= below
+    found = ((name, floor if name in lifted else share * scale) for name, share in value.shares)
+    return BackendWeights(tuple((name, round(share, 4)) for name, share in found))

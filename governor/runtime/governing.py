@@ -16,10 +16,29 @@ from governor.runtime.status import Status
 log = structlog.get_logger("governor")
 
 
+SHOWN_HELD = 200
+"""Held proposals on the instance's page: it is made in every cycle, and held in memory."""
+
+
 def advice_of(result: CycleResult) -> Advice:
-    """What one cycle has to say."""
+    """All that one cycle has to say: builds every proposal."""
     frame = result.frame
-    return Advice(frame.at, frame.window_s, result.plan.go, result.plan.held, frame.gaps, result.notes)
+    return Advice(frame.at, frame.window_s, result.plan.go, tuple(result.plan.held), frame.gaps, result.notes)
+
+
+def summary_of(result: CycleResult) -> Advice:
+    """What one cycle has to say, on one page: of what is held only the most protecting, built now.
+
+    The page is drawn in another thread, which must not ask the control plane anything.
+    """
+    frame, held, notes = result.frame, result.plan.held, result.notes
+    shown = held[:SHOWN_HELD]
+    if len(shown) < len(held):
+        more = (
+            f"Of {len(held)} changes held back these are the {len(shown)} most pressing; `recommend` shows all."
+        )
+        notes = (*notes, more)
+    return Advice(frame.at, frame.window_s, result.plan.go, shown, frame.gaps, notes)
 
 
 class Governing:
@@ -74,8 +93,8 @@ class Governing:
         sizes = {"services": len(index.services), "edges": len(index.edges)}
         sizes |= {"backends": len(index.backends), "apis": len(index.apis)}
         self._metrics.framed(frame.age_s, frame.trust, len(frame.gaps), sizes)
-        self._metrics.decided(plan.go, plan.held, result.receipts, [v.reason for v in result.verdicts])
-        self._status.succeeded(advice_of(result))
+        self._metrics.decided(plan.go, plan.held.counts(), result.receipts, [v.reason for v in result.verdicts])
+        self._status.succeeded(summary_of(result))
         for receipt in result.receipts:
             log.info("written", target=str(receipt.target), knob=receipt.knob.value, version=receipt.version)
         for note in result.notes:

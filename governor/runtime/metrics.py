@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from governor.explain.rows import HeldProposal
+from governor.guard.held import HeldKind
 from governor.knobs import Proposal, Receipt
 from governor.reasons import Reason
 
@@ -72,16 +72,16 @@ class GovernorMetrics:
     def decided(
         self,
         go: Iterable[Proposal],
-        held: Iterable[HeldProposal],
+        held: Mapping[HeldKind, int],
         receipts: Iterable[Receipt],
         verdicts: Iterable[Reason],
     ) -> None:
         """Count one cycle's decisions."""
         for proposal in go:
             self.proposals.labels(proposal.knob.value, proposal.reason.code).inc()
-        for h in held:
-            self.proposals.labels(h.proposal.knob.value, h.proposal.reason.code).inc()
-            self.held.labels(h.proposal.knob.value, h.reason.code).inc()
+        for kind, number in held.items():
+            self.proposals.labels(kind.knob.value, kind.reason.code).inc(number)
+            self.held.labels(kind.knob.value, kind.gate.code).inc(number)
         for receipt in receipts:
             self.writes.labels(receipt.knob.value).inc()
         for reason in verdicts:

@@ -70,17 +70,15 @@ def measure(metric: str, target: Target, frame: MeshFrame) -> float:
     a bound in requests/s is measured as the bound's metric only while demand is there.
     """
     if target.kind is TargetKind.API:
-        names, table = frame.index.apis, frame.api
-        if target.name not in names:
+        at, table = frame.index.api_position.get(target.name), frame.api
+        if at is None:
             return math.nan
-        at = names.index(target.name)
         rate, errors, attempts = float(table.completed[at]), float(table.errors[at]), math.nan
         offered = float(table.offered[at])
     else:
-        if target.name not in frame.index.edges:
+        at, edge = frame.index.edge_position.get(target.name), frame.edge
+        if at is None:
             return math.nan
-        at = frame.index.edges.index(target.name)
-        edge = frame.edge
         rate, errors, attempts = float(edge.rate[at]), float(edge.errors[at]), float(edge.attempts[at])
         offered = rate
     if metric == "success_rate":

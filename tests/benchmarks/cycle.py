@@ -1,19 +1,22 @@
-"""What one cycle's own computation costs on synthetic frames; fetching and writing excluded.
+"""What one cycle's own computation costs on synthetic frames; fetching and writing to a mesh excluded.
 
-The mesh is a layered random call graph with ten edges a service; 5 % of the services are overloaded, 1 % of the
-backends slow, a tenth of the edges retry. Baseline: the same cycle on a hundredth and a tenth of the size.
+The mesh is a layered random call graph with ten edges a service and four backends an edge; 5 % of the services
+are overloaded, 1 % of the backends slow, a tenth of the edges retry, and nobody has set a knob yet, so that
+nearly every edge has a proposal. `recommend` writes nothing; `enforce` writes as much as the policy lets it, to
+a control plane and a ledger in memory, and judges what it wrote. Baseline: the same cycle on a hundredth and a
+tenth of the size.
 """
 
 from __future__ import annotations
 
 import resource
 import time
-from dataclasses import fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
 
-from governor.adapters.memory import MemoryLedger
+from governor.adapters.memory import MemoryControlPlane, MemoryLedger
 from governor.cycle import CycleOptions, GovernorState, Ports, cycle
 from governor.domain import (
     ApiSignals,
@@ -30,7 +33,9 @@ from tests.benchmarks.table import Row, finish
 SIZES = (100, 1_000, 10_000)
 EDGES_PER_SERVICE = 10
 APIS = 50
-CYCLES = 5
+TARGET_MS = 500.0
+CYCLES = 8
+MODES = ("recommend", "enforce")
 
 
 class SyntheticSource:
@@ -59,18 +64,18 @@ class FrameClock:
         return self._now
 
 
-def make_index(services: int, rng: np.random.Generator) -> MeshIndex:
-    """A layered call graph: callees lie after their callers."""
+def make_index(services: int, rng: np.random.Generator, pool: int = 4) -> MeshIndex:
+    """A layered call graph: callees lie after their callers; each edge has `pool` backends."""
     edges = services * EDGES_PER_SERVICE
     caller = rng.integers(0, services - 1, edges).astype(np.int32)
     callee = (caller + 1 + rng.integers(0, services, edges) % (services - 1 - caller)).astype(np.int32)
-    backend_edge = np.repeat(np.arange(edges, dtype=np.int32), 2)
+    backend_edge = np.repeat(np.arange(edges, dtype=np.int32), pool)
     return MeshIndex(
         services=tuple(f"s{i}" for i in range(services)),
         edges=tuple(f"out|s{a}|s{b}|{i}" for i, (a, b) in enumerate(zip(caller, callee, strict=True))),
         edge_caller=caller,
         edge_callee=callee,
-        backends=tuple(f"10.0.0.{i % 250}:{i}" for i in range(2 * edges)),
+        backends=tuple(f"10.0.0.{i % 250}:{i}" for i in range(pool * edges)),
         backend_edge=backend_edge,
         apis=tuple(f"api{i}.{'high' if i % 3 == 0 else 'low'}" for i in range(APIS)),
         api_edge=rng.integers(0, edges // 10, APIS).astype(np.int32),
@@ -111,7 +116,7 @@ def make_frame(index: MeshIndex, rng: np.random.Generator, at: float) -> MeshFra
         cpu_limit=np.full(services, 8, np.float32),
         completions=noisy(np.maximum(arrivals, 0.1)),
     )
-    share = rate[index.backend_edge] / 2
+    share = rate[index.backend_edge] / np.bincount(index.backend_edge, minlength=edges)[index.backend_edge]
     backend = BackendSignals.unknown(
         backends,
         rate=noisy(share),
@@ -133,38 +138,58 @@ def make_frame(index: MeshIndex, rng: np.random.Generator, at: float) -> MeshFra
     return MeshFrame(at, 15.0, index, service, edge, backend, api, trust=trust, samples=samples)
 
 
-def measure(services: int, seed: int) -> tuple[float, float]:
-    """Median CPU seconds a cycle, and proposals in the last one."""
+@dataclass(frozen=True)
+class Cost:
+    """What the cycles of one run cost, the first one apart: it also learns the mesh."""
+
+    median_s: float
+    """CPU seconds."""
+    first_s: float
+    """CPU seconds."""
+    proposals: int
+    """In the last cycle."""
+    writes: int
+    """In all cycles together."""
+
+
+def measure(services: int, seed: int, mode: str) -> Cost:
+    """Run `CYCLES` cycles after a first one."""
     rng = np.random.default_rng(seed)
     index = make_index(services, rng)
     frames = [make_frame(index, rng, 15.0 * i) for i in range(CYCLES + 1)]
-    ports = Ports(SyntheticSource(frames), None, MemoryLedger(), FrameClock())
-    options = CycleOptions(policies=load_policies(["balanced"]))
-    state, spent, proposals = GovernorState(), [], 0
+    plane = MemoryControlPlane(index) if mode == "enforce" else None
+    ports = Ports(SyntheticSource(frames), plane, MemoryLedger(), FrameClock())
+    options = CycleOptions(policies=load_policies(["balanced"]), enforce=plane is not None)
+    state, spent, proposals, writes = GovernorState(), [], 0, 0
     for _ in frames:
         started = time.process_time()
         result = cycle(state, ports, options)
         spent.append(time.process_time() - started)
-        state, proposals = result.state, len(result.proposals)
-    return float(np.median(spent[1:])), float(proposals)
+        state, proposals, writes = result.state, len(result.proposals), writes + len(result.receipts)
+    return Cost(float(np.median(spent[1:])), spent[0], proposals, writes)
+
+
+def _row(what: str, seconds: list[float], services: int, note: str) -> Row:
+    """One figure; the target is for the largest mesh."""
+    target = TARGET_MS if services == SIZES[-1] else None
+    return Row(what, tuple(1000 * s for s in seconds), "ms", target=target, at_least=False, note=note)
 
 
 def main(seeds: int, json_path: Path | None) -> int:
     """Run all sizes and print the table."""
     rows = []
-    for services in SIZES:
-        runs = [measure(services, seed) for seed in range(seeds)]
-        last = services == SIZES[-1]
-        rows.append(
-            Row(
-                f"cycle, {services} services, {services * EDGES_PER_SERVICE} edges",
-                tuple(1000 * r[0] for r in runs),
-                "ms",
-                target=500.0 if last else None,
-                at_least=False,
-                note=f"{runs[0][1]:.0f} proposals",
-            )
-        )
+    for mode in MODES:
+        before = None
+        for services in SIZES:
+            runs = [measure(services, seed, mode) for seed in range(seeds)]
+            what = f"{mode}, {services} services, {services * EDGES_PER_SERVICE} edges"
+            note = f"{runs[0].proposals} proposals, {runs[0].writes} writes in {CYCLES + 1} cycles"
+            row = _row(what, [r.median_s for r in runs], services, note)
+            if before is not None:
+                row = replace(row, note=f"{row.median / before:.1f} times the row above; {note}")
+            before = row.median
+            rows.append(row)
+        rows.append(_row(f"{mode}, first cycle", [r.first_s for r in runs], SIZES[-1], "learns the mesh"))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     rows.append(Row("peak memory", (peak,), "MiB", target=1024.0, at_least=False))
     return finish("cycle: computation of one cycle, CPU time of one process", rows, json_path)
