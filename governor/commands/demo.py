@@ -1,0 +1,91 @@
+"""`governor demo`: a mesh in trouble, twice at once, and what came of it."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Group
+from rich.table import Table
+
+from governor.commands.demo_progress import watching
+from governor.commands.output import NOTHING, show, warn
+from governor.cycle import CycleOptions
+from governor.lab.command import prepared, sigterm_as_interrupt
+from governor.lab.report.data import ReportData, Score
+from governor.lab.report.drawing import write_drawing
+from governor.lab.report.page import require_writable, write_report
+from governor.lab.report.words import headline, percent_or_unknown
+from governor.lab.side_by_side import run_side_by_side
+from governor.policy import load_policies
+
+SCENARIO = "demo_mesh"
+PRESET = "balanced"
+PERIOD_S = 5.0
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the command line says."""
+
+    report: Path
+    picture: Path | None
+    seconds: float | None
+    seed: int | None
+    address: str
+
+
+def show_demo(asked: Asked) -> int:
+    """Run the demo, write its report (and picture), print the table; gives the exit code.
+
+    The exit code does not depend on who came through better. Raises GovernorError for what a user can put right.
+    """
+    for path in filter(None, (asked.report, asked.picture)):
+        require_writable(path)
+    scenario = prepared(SCENARIO, asked.seconds, asked.seed)
+    options = CycleOptions(load_policies([PRESET]), enforce=True, period_s=PERIOD_S, window_s=PERIOD_S)
+    with tempfile.TemporaryDirectory(prefix="governor-demo-") as home, sigterm_as_interrupt():
+        with watching(scenario) as on_second:
+            both = run_side_by_side(scenario, Path(home), asked.address, options, on_second)
+        data = both.report()
+    write_report(asked.report, data)
+    if asked.picture is not None:
+        write_drawing(asked.picture, data)
+    if both.governed.blind:
+        warn(f"{len(both.governed.blind)} cycles saw nothing; the first: {both.governed.blind[0]}")
+    show(result(data, asked))
+    return NOTHING
+
+
+def result(data: ReportData, asked: Asked) -> Group:
+    """A row for each fault, what it comes to, and where the files are."""
+    table = Table(title="share of the best possible answers in time", title_justify="left")
+    table.add_column("what went wrong")
+    table.add_column("when", justify="right")
+    for arm in ("ungoverned", "governed"):
+        table.add_column(f"{arm}:\nmeanwhile", justify="right")
+        table.add_column("\nafter it", justify="right")
+        table.add_column("\nrecovered", justify="right")
+    for finding in data.findings:
+        window = f"{finding.fault.start_s:g}-{finding.fault.end_s:g} s"
+        cells = [*_cells(finding.ungoverned), *_cells(finding.governed)]
+        table.add_row(finding.fault.label, window, *cells)
+    files = [f"report: {asked.report}"]
+    if asked.picture is not None:
+        files.append(f"picture: {asked.picture}")
+    parts = [table] if data.findings else []
+    return Group(*parts, headline(data), *files)
+
+
+def _cells(score: Score) -> tuple[str, str, str]:
+    return percent_or_unknown(score.share), percent_or_unknown(score.share_after), _recovery(score.recovery_s)
+
+
+def _recovery(seconds: float) -> str:
+    if math.isnan(seconds):
+        return "?"
+    if math.isinf(seconds):
+        return "never"
+    return "at once" if seconds == 0 else f"{seconds:.0f} s"
