@@ -120,7 +120,7 @@ def validate(files: Annotated[list[str], typer.Argument(help="Files or presets, 
 
 @app.command()
 def lab(
-    scenario: Annotated[str, typer.Argument(help="A scenario's name or file.")],
+    scenario: Annotated[str, typer.Argument(metavar="SCENARIO", help="Name or file.")],
     seconds: Seconds = None,
     seed: Seed = None,
     address: Annotated[str, typer.Option(help="Loopback address of the lab.")] = "127.0.77.1",

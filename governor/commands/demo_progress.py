@@ -67,7 +67,9 @@ class _Bars:
 
     def second(self, arm: ArmName, now: Second) -> None:
         sent, good = totals(now)
-        self._progress.update(self._arms[arm], completed=good, total=max(sent, good, 1), text=f"{good}/s of {sent}/s in time")
+        self._progress.update(
+            self._arms[arm], completed=good, total=max(sent, good, 1), text=f"{good}/s of {sent}/s in time"
+        )
         text = f"{now.second} of {self._scenario.duration_s:g} s  {going_on(self._scenario, now.second)}"
         self._progress.update(self._time, completed=now.second, text=text)
 

