@@ -7,8 +7,10 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Group
 from rich.table import Table
+from rich.text import Text
 
 from governor.commands.demo_progress import watching
 from governor.commands.output import NOTHING, show, warn
@@ -18,7 +20,7 @@ from governor.lab.report.data import ReportData, Score
 from governor.lab.report.drawing import write_drawing
 from governor.lab.report.page import require_writable, write_report
 from governor.lab.report.words import headline, percent_or_unknown
-from governor.lab.side_by_side import run_side_by_side
+from governor.lab.side_by_side import following, run_side_by_side
 from governor.policy import load_policies
 
 SCENARIO = "demo_mesh"
@@ -45,10 +47,13 @@ def show_demo(asked: Asked) -> int:
     for path in filter(None, (asked.report, asked.picture)):
         require_writable(path)
     scenario = prepared(SCENARIO, asked.seconds, asked.seed)
+    places = f"ungoverned on {asked.address}, governed on {following(asked.address)}"
+    show(Text(f"{scenario.description}\nFor {scenario.duration_s:g} s at the same time: {places}."))
     options = CycleOptions(load_policies([PRESET]), enforce=True, period_s=PERIOD_S, window_s=PERIOD_S)
     with tempfile.TemporaryDirectory(prefix="governor-demo-") as home, sigterm_as_interrupt():
         with watching(scenario) as on_second:
             both = run_side_by_side(scenario, Path(home), asked.address, options, on_second)
+        show("Working out the best possible, second by second.")
         data = both.report()
     write_report(asked.report, data)
     if asked.picture is not None:
@@ -61,22 +66,19 @@ def show_demo(asked: Asked) -> int:
 
 def result(data: ReportData, asked: Asked) -> Group:
     """A row for each fault, what it comes to, and where the files are."""
-    table = Table(title="share of the best possible answers in time", title_justify="left")
+    table = Table(title="share of the best possible answers in time", title_justify="left", box=SIMPLE_HEAD)
     table.add_column("what went wrong")
-    table.add_column("when", justify="right")
-    for arm in ("ungoverned", "governed"):
-        table.add_column(f"{arm}:\nmeanwhile", justify="right")
-        table.add_column("\nafter it", justify="right")
-        table.add_column("\nrecovered", justify="right")
+    table.add_column("")
+    for name in ("meanwhile", "after it", "recovered"):
+        table.add_column(name, justify="right", no_wrap=True)
     for finding in data.findings:
         window = f"{finding.fault.start_s:g}-{finding.fault.end_s:g} s"
-        cells = [*_cells(finding.ungoverned), *_cells(finding.governed)]
-        table.add_row(finding.fault.label, window, *cells)
-    files = [f"report: {asked.report}"]
+        table.add_row(Text(finding.fault.label), "ungoverned", *_cells(finding.ungoverned))
+        table.add_row(window, "governed", *_cells(finding.governed), end_section=True)
+    lines = [headline(data), f"report: {asked.report}"]
     if asked.picture is not None:
-        files.append(f"picture: {asked.picture}")
-    parts = [table] if data.findings else []
-    return Group(*parts, headline(data), *files)
+        lines.append(f"picture: {asked.picture}")
+    return Group(*([table] if data.findings else []), Text("\n".join(lines)))
 
 
 def _cells(score: Score) -> tuple[str, str, str]:
@@ -87,5 +89,5 @@ def _recovery(seconds: float) -> str:
     if math.isnan(seconds):
         return "?"
     if math.isinf(seconds):
-        return "never"
-    return "at once" if seconds == 0 else f"{seconds:.0f} s"
+        return "no"
+    return "at once" if seconds == 0 else f"after {seconds:.0f} s"

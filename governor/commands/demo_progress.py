@@ -45,6 +45,8 @@ class _Lines:
         self._first: dict[int, tuple[ArmName, Second]] = {}
 
     def second(self, arm: ArmName, now: Second) -> None:
+        if now.second > self._scenario.duration_s:
+            return  # nothing is sent any more, only the last answers come in
         with self._lock:
             if now.second not in self._first:
                 self._first[now.second] = (arm, now)
@@ -66,6 +68,8 @@ class _Bars:
         self._arms = {arm: progress.add_task(arm, total=1.0, text="") for arm in ARMS}
 
     def second(self, arm: ArmName, now: Second) -> None:
+        if now.second > self._scenario.duration_s:
+            return
         sent, good = totals(now)
         self._progress.update(
             self._arms[arm], completed=good, total=max(sent, good, 1), text=f"{good}/s of {sent}/s in time"

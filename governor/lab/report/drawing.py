@@ -20,7 +20,8 @@ LEFT, RIGHT, TOP, BOTTOM = 72, 936, 112, 314
 """Edges of the plot, in the drawing's own units (pixels at its natural size)."""
 ARMS: tuple[ArmName, ...] = ("governed", "ungoverned")
 STEPS = (1, 2, 5, 10, 20, 30, 60, 120, 300, 600)
-LABEL_CHARACTERS = 34
+CHARACTER = 7.0
+"""Width of a character on average."""
 
 _STYLE = """
 text { font: 13px system-ui, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; fill: #1b232c }
@@ -84,10 +85,8 @@ def _heading(data: ReportData) -> Iterator[str]:
     x = 20
     for arm in ARMS:
         yield f'<path class="{arm} line" d="M{x} 51h30"/>'
-        yield _text(
-            x + 38, 55.5, f"{arm}: {_overall(data, arm)} of the best possible from the first fault on", arm
-        )
-        x += 400
+        yield _text(x + 38, 55.5, f"{arm}: {_overall(data, arm)} of the best possible", arm)
+        x += 310
     yield f'<rect class="best" x="{x}" y="45" width="30" height="12"/>'
     yield _text(x + 38, 55.5, "the best possible", "soft")
 
@@ -103,11 +102,14 @@ def _grid(scale: _Scale) -> Iterator[str]:
 
 
 def _faults(data: ReportData, scale: _Scale) -> Iterator[str]:
-    for number, finding in enumerate(data.findings, 1):
-        fault = finding.fault
-        left, right = scale.x(fault.start_s), scale.x(fault.end_s)
+    starts = [scale.x(fault.start_s) for fault in data.faults]
+    for number, (finding, left, after) in enumerate(
+        zip(data.findings, starts, [*starts[1:], RIGHT], strict=True)
+    ):
+        right = scale.x(finding.fault.end_s)
         yield f'<rect class="fault" x="{left}" y="{TOP}" width="{right - left:.1f}" height="{BOTTOM - TOP}"/>'
-        lines = textwrap.wrap(f"{number}  {fault.label}", LABEL_CHARACTERS)[:2]
+        room = max(int((after - left) / CHARACTER), 12)
+        lines = textwrap.wrap(f"{number + 1}  {finding.fault.label}", room)[:2]
         for line, text in enumerate(lines):
             yield _text(left, TOP - 6 - 16 * (len(lines) - 1 - line), text)
         for line, arm in enumerate(ARMS):
