@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,7 +62,20 @@ def show_demo(asked: Asked) -> int:
     if both.governed.blind:
         warn(f"{len(both.governed.blind)} cycles saw nothing; the first: {both.governed.blind[0]}")
     show(result(data, asked))
+    if busy := _busy():
+        show(busy)
     return NOTHING
+
+
+def _busy() -> str:
+    """What to say if others took the processors meanwhile; empty if they did not."""
+    load, processors = os.getloadavg()[0], os.cpu_count() or 1
+    if load <= processors:
+        return ""
+    return (
+        f"Note: this machine was busy (load {load:.1f} on {processors} processors), which makes both meshes late; "
+        "run the demo again when it is idle."
+    )
 
 
 def result(data: ReportData, asked: Asked) -> Group:

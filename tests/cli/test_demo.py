@@ -10,6 +10,7 @@ import pytest
 from rich.console import Console
 
 from governor import cli
+from governor.commands import demo
 from governor.commands.demo import Asked, result
 from governor.commands.demo_progress import going_on, watching
 from governor.lab.command import prepared
@@ -98,6 +99,14 @@ def test_the_table_says_what_was_measured_whoever_came_through_better(governed: 
     )
     assert "report: r.html" in text
     assert "picture: p.svg" in text
+
+
+def test_a_busy_machine_is_told_as_a_reason_to_run_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    monkeypatch.setattr("os.getloadavg", lambda: (8.64, 1.0, 1.0))
+    assert "load 8.6 on 2 processors" in demo._busy()
+    monkeypatch.setattr("os.getloadavg", lambda: (1.9, 9.0, 9.0))
+    assert demo._busy() == ""
 
 
 def test_the_drawing_shows_both_arms_and_keeps_text_from_outside_text() -> None:
