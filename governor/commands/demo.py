@@ -73,8 +73,8 @@ def _busy() -> str:
     if load <= processors:
         return ""
     return (
-        f"Note: this machine was busy (load {load:.1f} on {processors} processors), which makes both meshes late; "
-        "run the demo again when it is idle."
+        f"Note: this machine was busy (load {load:.1f} on {processors} processors), which makes both meshes "
+        "late; run the demo again when it is idle."
     )
 
 

