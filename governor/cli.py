@@ -24,6 +24,8 @@ SourceUrl = Annotated[str | None, typer.Option(help="Prometheus to read from.")]
 EnvoyAdmin = Annotated[list[str] | None, typer.Option(help="Envoy admin address to read from; repeatable.")]
 Dialect = Annotated[str | None, typer.Option(help="Metric names in that Prometheus: envoy or istio.")]
 Policy = Annotated[list[str] | None, typer.Option(help="Preset or file instead of settings; repeatable.")]
+Seconds = Annotated[float | None, typer.Option(help="Run for so long instead.", min=1)]
+Seed = Annotated[int | None, typer.Option(help="Another seed.", min=0)]
 Format = Literal["table", "json", "yaml", "html"]
 
 
@@ -118,15 +120,30 @@ def validate(files: Annotated[list[str], typer.Argument(help="Files or presets, 
 
 @app.command()
 def lab(
-    scenario: Annotated[str, typer.Argument(help="A scenario's name or file.")],
-    seconds: Annotated[float | None, typer.Option(help="Run for so long instead.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Another seed.")] = None,
+    scenario: Annotated[str, typer.Argument(metavar="SCENARIO", help="Name or file.")],
+    seconds: Seconds = None,
+    seed: Seed = None,
+    address: Annotated[str, typer.Option(help="Loopback address of the lab.")] = "127.0.77.1",
     directory: Annotated[Path | None, typer.Option(help="Keep configuration and logs here.")] = None,
 ) -> None:
     """Run a mesh in a box: real Envoys, services of finite capacity, load and faults."""
     from governor.lab.command import run_lab
 
-    run_lab(scenario, directory=directory, seconds=seconds, seed=seed)
+    run_lab(scenario, address, directory, seconds, seed)
+
+
+@app.command()
+def demo(
+    report: Annotated[Path, typer.Option(help="Write the report here.")] = Path("demo-report.html"),
+    picture: Annotated[Path | None, typer.Option(help="Draw the result as SVG here, too.")] = None,
+    seconds: Seconds = None,
+    seed: Seed = None,
+    address: Annotated[str, typer.Option(help="Loopback address; the next one is used, too.")] = "127.0.77.1",
+) -> None:
+    """Run a small mesh in trouble twice at once, ungoverned and governed; write a report of both."""
+    from governor.commands.demo import Asked, show_demo
+
+    raise typer.Exit(show_demo(Asked(report, picture, seconds, seed, address)))
 
 
 def main() -> None:

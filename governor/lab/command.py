@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import sys
 import tempfile
@@ -12,6 +13,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TextIO
 
+from governor.errors import DocumentError
 from governor.lab.document_files import load_scenario
 from governor.lab.documents import ClassLoad, Scenario
 from governor.lab.layout import entry_edge
@@ -36,20 +38,28 @@ def run_lab(
     what there is. Raises DocumentError and LabError.
     """
     stream = out or sys.stdout
-    scenario = load_scenario(path_or_name)
-    if seconds is not None:
-        scenario = lasting(scenario, seconds)
-    if seed is not None:
-        scenario = scenario.model_copy(update={"seed": seed})
+    scenario = prepared(path_or_name, seconds, seed)
     with (
         _directory(directory) as home,
-        _sigterm_as_interrupt(),
+        sigterm_as_interrupt(),
         MeshLab(scenario, home, address, base_port) as lab,
     ):
         print(describe(lab), file=stream, flush=True)
         result = lab.run(lambda progress: _print_progress(progress, stream), keep_partial=True)
     print(summary_table(result), file=stream, flush=True)
     return result
+
+
+def prepared(path_or_name: str | Path, seconds: float | None, seed: int | None) -> Scenario:
+    """A scenario with another length and seed, where given; DocumentError if there is none or they cannot be."""
+    scenario = load_scenario(path_or_name)
+    if seconds is not None:
+        if not 0 < seconds < math.inf:
+            raise DocumentError(f"a run of {seconds:g} s cannot be: give a number of seconds above 0")
+        scenario = lasting(scenario, seconds)
+    if seed is not None:
+        scenario = scenario.model_copy(update={"seed": seed})
+    return scenario
 
 
 def lasting(scenario: Scenario, seconds: float) -> Scenario:
@@ -108,8 +118,8 @@ def _directory(given: Path | None) -> Iterator[Path]:
 
 
 @contextmanager
-def _sigterm_as_interrupt() -> Iterator[None]:
-    """SIGTERM ends the lab as Ctrl-C does (only the main thread may set that up)."""
+def sigterm_as_interrupt() -> Iterator[None]:
+    """SIGTERM ends a lab as Ctrl-C does (only the main thread may set that up)."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -45,6 +45,9 @@ def parse_scenario(text: str, path: Path) -> Scenario:
     try:
         tree = yaml.compose(text, Loader=yaml.SafeLoader)
         content = yaml.safe_load(text)
+    except yaml.MarkedYAMLError as error:
+        line = "" if error.problem_mark is None else f":{error.problem_mark.line + 1}"
+        raise DocumentError(f"{path}{line}: not valid YAML: {error.problem or error.context}") from error
     except yaml.YAMLError as error:
         raise DocumentError(f"{path}: not valid YAML: {error}") from error
     if not isinstance(content, dict):

@@ -158,6 +158,8 @@ class Fault(Document):
     error_rate: Fraction | None = None
     attempts: Annotated[int, Field(ge=1, le=10)] | None = None
     backoff_s: NotNegative = 0.1
+    label: Annotated[str, StringConstraints(min_length=1, max_length=60)] | None = None
+    """What reports call it; by default a few words made of the fields."""
 
     @model_validator(mode="after")
     def _fields_of_its_kind(self) -> Fault:

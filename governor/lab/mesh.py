@@ -117,8 +117,7 @@ class MeshLab:
             raise LabError("this lab is already running")
         envoy_binary()
         require_free(self.address, self.layout.all_ports())
-        self.directory.mkdir(parents=True, exist_ok=True)
-        bootstraps = write_envoy_files(self.scenario, self.layout, self.directory)
+        bootstraps = self._write_files()
         self._stopping = False
         self._nursery = Nursery()
         atexit.register(self.stop)
@@ -201,6 +200,13 @@ class MeshLab:
         if self._services is not None and self._services.poll() is not None and not self._stopping:
             log = self.directory / "services.log"
             raise LabError(f"the services ended during the run:\n{tail(log)}")
+
+    def _write_files(self) -> dict[str, Path]:
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            return write_envoy_files(self.scenario, self.layout, self.directory)
+        except OSError as error:
+            raise LabError(f"{self.directory}: the lab's files cannot be written there: {error}") from error
 
     def _start_services(self) -> None:
         path = self.directory / "services.json"

@@ -32,7 +32,7 @@ def require_free(address: str, ports: Iterable[int]) -> None:
                     raise LabError(f"cannot listen on {address}:{port}: {error}") from error
                 raise LabError(
                     f"port {address}:{port} is busy, held by {holder(port)}; stop it, or give the "
-                    "lab another address (127.0.0.0/8) or base port"
+                    "lab another address of 127.0.0.0/8 (--address)"
                 ) from error
             except OverflowError as error:
                 raise LabError(f"port {port} does not exist: choose a smaller base port") from error

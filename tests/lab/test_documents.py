@@ -85,8 +85,8 @@ def test_unknown_name_lists_the_known_ones() -> None:
 def test_missing_file_and_broken_yaml(tmp_path: Path) -> None:
     with pytest.raises(DocumentError, match="cannot be read"):
         load_scenario(tmp_path / "none.yaml")
-    with pytest.raises(DocumentError, match="not valid YAML"):
-        parse_scenario("name: [", FILE)
+    with pytest.raises(DocumentError, match=rf"{FILE}:2: not valid YAML: mapping values are not allowed here"):
+        parse_scenario("name: x\n  bad: [", FILE)
     with pytest.raises(DocumentError, match="must be a mapping"):
         parse_scenario("- 1", FILE)
 

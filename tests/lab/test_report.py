@@ -33,7 +33,8 @@ from governor.lab.arrivals import arrivals
 from governor.lab.document_files import load_scenario
 from governor.lab.documents import Fault, Scenario
 from governor.lab.report import build, ledger_lines, picture, words
-from governor.lab.report.data import Decision, ReportData
+from governor.lab.report.build import Floats
+from governor.lab.report.data import ArmName, Decision, ReportData
 from governor.lab.report.page import embedded, render, write_report
 from governor.lab.results import LoadResult, Outcome
 from governor.ports import Entry
@@ -166,18 +167,19 @@ def demo_book() -> Book:
     book.change(121.4, "api/browse.low", RateLimit(None), RateLimit(55.0), Reason.OVERLOAD)
     book.change(125.4, "edge/out|catalog|db", InFlightCap(None, None), InFlightCap(9, None),
                 Reason.CAP_FOLLOWS_CAPACITY, verdict=Reason.UNDONE_FAILED)  # fmt: skip
-    book.change(176.0, edge, RetryPolicy(1, 0.2), RetryPolicy(2, 0.2), Reason.RETRY_RESTORED, verdict=None)
+    book.change(156.0, edge, RetryPolicy(1, 0.2), RetryPolicy(2, 0.2), Reason.RETRY_RESTORED, verdict=None)
     return book
 
 
 @pytest.fixture(scope="module")
 def demo() -> ReportData:
     scenario = load_scenario("demo_mesh")
-    governed = synthetic(scenario, {0: 0.995, 25: 0.8, 33: 0.98, 65: 0.3, 67: 0.5, 95: 0.99, 115: 0.4, 119: 0.6,
-                                    128: 0.98}, 1)  # fmt: skip
-    ungoverned = synthetic(scenario, {0: 0.995, 25: 0.66, 50: 0.99, 65: 0.2, 97: 0.97, 115: 0.1, 130: 0.04}, 2)
+    governed = synthetic(scenario, {0: 0.995, 15: 0.8, 23: 0.98, 60: 0.3, 62: 0.5, 85: 0.99, 105: 0.4, 109: 0.6,
+                                    117: 0.98}, 1)  # fmt: skip
+    ungoverned = synthetic(scenario, {0: 0.995, 15: 0.66, 40: 0.99, 60: 0.2, 87: 0.97, 105: 0.1, 120: 0.04}, 2)
     names = {CART: "cart-2", "127.0.77.1:19010": "cart-0", "127.0.77.1:19011": "cart-1"}
-    return build.report_data(scenario, governed, ungoverned, demo_book().entries, EPOCH, names)
+    retries: dict[ArmName, Floats] = {"governed": np.full(160, 2.0), "ungoverned": np.arange(160.0)}
+    return build.report_data(scenario, governed, ungoverned, demo_book().entries, EPOCH, names, retries)
 
 
 def test_series_count_by_intended_second_and_failures_as_timeouts() -> None:
@@ -208,9 +210,22 @@ def test_a_share_is_of_what_was_possible_and_recovery_counts_from_the_faults_end
     assert finding.optimum_rps == pytest.approx(10)
     assert (finding.governed.share, finding.governed.recovery_s) == (0, 3)
     assert finding.ungoverned.share == pytest.approx(0.5)
+    assert finding.governed.share_after == pytest.approx(4 / 7, abs=0.02)
+    assert finding.ungoverned.share_after == 0
     assert finding.ungoverned.recovery_s == math.inf
     assert words.sentence(finding) == ("all load × 2, 2–5 s: governed 0 % of the best possible, ungoverned 50 %")
     assert data.duration_s == len(data.optimum) == 12
+
+
+def test_a_fault_may_bring_its_own_name() -> None:
+    fault = Fault(kind="load_spike", at_s=2, for_s=3, factor=2, label="the sale begins")
+    assert build.label(fault) == "the sale begins"
+
+
+def test_a_counter_grows_by_the_second_and_what_is_not_known_is_a_gap() -> None:
+    growth = build.by_second({1: 5.0, 2: 7.0, 3: 1.0, 5: 4.0}, 5)
+    assert growth[:2].tolist() == [5, 2]
+    assert np.isnan(growth[2:]).all()
 
 
 def test_a_scheduled_load_above_capacity_is_a_fault_of_its_own() -> None:
@@ -290,13 +305,23 @@ def test_decisions_tell_what_why_and_what_became_of_it(demo: ReportData) -> None
     assert [d.at_s for d in demo.decisions] == sorted(d.at_s for d in demo.decisions)
 
 
-def test_tally_and_headline_count(demo: ReportData) -> None:
+def test_tally_counts(demo: ReportData) -> None:
     assert words.tally(()) == "The governor changed nothing."
     assert words.tally(demo.decisions).startswith(f"{len(demo.decisions)} changes: ")
     counts = [int(n) for n in re.findall(r"[:;] (\d+) ", words.tally(demo.decisions))]
     assert sum(counts) == len(demo.decisions)
-    assert "these 3 faults" in words.headline(demo)
     assert words.headline(replace(demo, findings=())) == "Nothing went wrong in this run."
+
+
+def test_the_overall_share_counts_what_comes_after_a_fault_but_not_before_the_first(demo: ReportData) -> None:
+    first = int(demo.faults[0].start_s)
+    best = replace(demo.governed, goodput=(0.0,) * first + demo.optimum[first:])
+    assert words.overall_share(demo, best) == pytest.approx(1.0)
+    late = replace(best, goodput=(*best.goodput[:-30], *(0.0,) * 30))
+    lost = sum(v or 0.0 for v in demo.optimum[-30:]) / sum(v or 0.0 for v in demo.optimum[first:])
+    assert words.overall_share(demo, late) == pytest.approx(1.0 - lost)
+    said = words.headline(replace(demo, governed=late))
+    assert f"governed mesh gave {words.percent_or_unknown(1 - lost)} " in said
 
 
 def evil(data: ReportData) -> ReportData:
@@ -394,7 +419,7 @@ class TestInChromium:
         dom = opened(tmp_path / "report.html")
         body = re.search(r"<body[^>]*>", dom)
         assert body is not None
-        charts = 3 + len(demo.governed.goodput_by_class) + len(demo.panels)
+        charts = 4 + len(demo.governed.goodput_by_class) + len(demo.panels)
         assert 'data-ready="true"' in body[0]
         assert "data-errors" not in body[0]
         assert f'data-charts="{charts}"' in body[0]
@@ -433,7 +458,7 @@ class TestInChromium:
         values = json.loads(re.search(r'data-values="(\[.*?\])"', body)[1])  # type: ignore[index]
         governed = demo.governed
         assert values[0] == f"{governed.goodput[67]:.0f}/s"
-        assert len(values) == 3 + len(governed.goodput_by_class) + len(demo.panels)
+        assert len(values) == 4 + len(governed.goodput_by_class) + len(demo.panels)
         assert all(values), "a synced cursor shows a value in every chart"
 
     def test_hostile_text_does_not_run(self, demo: ReportData, tmp_path: Path) -> None:

@@ -31,12 +31,15 @@ def report_data(
     entries: Sequence[Entry],
     epoch: float,
     backend_names: Mapping[str, str] | None = None,
+    retries: Mapping[ArmName, Floats] | None = None,
 ) -> ReportData:
     """What the page shows. `epoch` is the start of the governed run's load, in seconds since the epoch.
 
     `entries` are the governed run's ledger in any order; `backend_names` replaces backends' addresses by
-    words. A share is goodput over the fluid optimum of the same arm's own arrivals.
+    words; `retries` are the proxies' second and further attempts in each second, where somebody counted them.
+    A share is goodput over the fluid optimum of the same arm's own arrivals.
     """
+    sent_again = retries or {}
     seconds = min(governed.seconds, ungoverned.seconds)
     bands = fault_bands(scenario, seconds)
     optima = {arm: _optimum(scenario, result, seconds) for arm, result in (("g", governed), ("u", ungoverned))}
@@ -60,15 +63,15 @@ def report_data(
         slo_s=scenario.slo.latency_s,
         timeout_s=scenario.slo.timeout_s,
         optimum=_series(optima["g"]),
-        governed=arm_of("governed", governed, seconds),
-        ungoverned=arm_of("ungoverned", ungoverned, seconds),
+        governed=arm_of("governed", governed, seconds, sent_again.get("governed")),
+        ungoverned=arm_of("ungoverned", ungoverned, seconds, sent_again.get("ungoverned")),
         findings=tuple(found),
         panels=panels(entries, epoch, float(seconds), backend_names or {}),
         decisions=decisions(entries, epoch, backend_names or {}),
     )
 
 
-def arm_of(name: ArmName, result: LoadResult, seconds: int | None = None) -> Arm:
+def arm_of(name: ArmName, result: LoadResult, seconds: int | None = None, retries: Floats | None = None) -> Arm:
     """The per-second series of one run, its first `seconds` seconds."""
     count = result.seconds if seconds is None else seconds
     offered = _total(result.offered)[:count]
@@ -81,7 +84,19 @@ def arm_of(name: ArmName, result: LoadResult, seconds: int | None = None) -> Arm
         goodput_by_class={api: _series(values[:count]) for api, values in result.ok_within_slo.items()},
         p99_s=_series(_p99(result)[:count]),
         success=_series(success),
+        retries=() if retries is None else _series(retries[:count]),
     )
+
+
+def by_second(totals: Mapping[int, float], seconds: int) -> Floats:
+    """Growth of a counter in each of `seconds` seconds; `totals` are its values at the end of second 1, 2, ...
+
+    NaN where a value is missing, or smaller than the one before (the counter began anew).
+    """
+    values = np.array([0.0, *(totals.get(second, math.nan) for second in range(1, seconds + 1))])
+    growth: Floats = np.diff(values)
+    growth[growth < 0] = math.nan
+    return growth
 
 
 def fault_bands(scenario: Scenario, seconds: int) -> tuple[FaultBand, ...]:
@@ -98,7 +113,9 @@ def fault_bands(scenario: Scenario, seconds: int) -> tuple[FaultBand, ...]:
 
 
 def label(fault: Fault) -> str:
-    """A fault in a few words: `cart replica 2: 10 × slower`."""
+    """What the scenario calls a fault, else a few words: `cart replica 2: 10 × slower`."""
+    if fault.label is not None:
+        return fault.label
     match fault.kind:
         case "capacity_drop":
             return f"{_where(fault)} keeps {100 * (fault.factor or 0):.0f} % of its workers"
@@ -140,7 +157,10 @@ def _score(result: LoadResult, optimum: Floats, band: FaultBand, until: float) -
     goodput = _total(result.ok_within_slo)[: len(optimum)]
     best, reached = _mean(optimum, band), _mean(goodput, band)
     share = reached / best if best > 0 else math.nan
-    return Score(reached, share, _recovery(goodput, optimum, round(band.end_s), round(until)))
+    after = FaultBand(band.end_s, until, "")
+    best_after = _mean(optimum, after) if until - band.end_s >= 1 else math.nan
+    share_after = _mean(goodput, after) / best_after if best_after > 0 else math.nan
+    return Score(reached, share, share_after, _recovery(goodput, optimum, round(band.end_s), round(until)))
 
 
 def _recovery(goodput: Floats, optimum: Floats, end: int, until: int) -> float:

@@ -27,6 +27,8 @@ class Arm:
     """Latency in s; a failure counts as the SLO's timeout."""
     success: Series
     """Share of requests answered well, however late, 0..1; None in a second without requests."""
+    retries: Series = ()
+    """Attempts after the first that the proxies sent, per second; empty: nobody counted."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,8 @@ class Score:
     """Mean in the fault's window."""
     share: float
     """Of the optimum's goodput in the same window, 0..1; NaN where the optimum is nothing."""
+    share_after: float
+    """The same from the fault's end to the next fault or the end of the run; NaN: no time in between."""
     recovery_s: float
     """From the fault's end until goodput was back; inf: not in the time there was, NaN: no time to tell."""
 

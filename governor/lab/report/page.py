@@ -74,7 +74,21 @@ second (a fluid optimum: queues filled before can push a share slightly above it
 
 def write_report(path: Path, data: ReportData) -> None:
     """Write the page to `path`, whole or not at all; LabError if it cannot be written."""
-    text = render(data)
+    write_whole(path, render(data))
+
+
+def require_writable(path: Path) -> None:
+    """LabError if a file cannot be written at `path`: told before a long run, not after it."""
+    if path.is_dir():
+        raise LabError(f"{path}: is a directory; name a file")
+    if not path.parent.is_dir():
+        raise LabError(f"{path}: there is no directory {path.parent}; make it or name another")
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise LabError(f"{path}: nothing can be written in {path.parent}; name another directory")
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write `text` to `path`, whole or not at all; LabError if it cannot be written."""
     try:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
         try:
@@ -89,7 +103,7 @@ def write_report(path: Path, data: ReportData) -> None:
             Path(name).unlink(missing_ok=True)
             raise
     except OSError as error:
-        raise LabError(f"{path}: the report cannot be written: {error}") from error
+        raise LabError(f"{path}: cannot be written: {error}") from error
 
 
 def render(data: ReportData) -> str:

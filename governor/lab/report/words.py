@@ -8,30 +8,45 @@ from collections.abc import Mapping, Sequence
 from html import escape
 
 from governor.explain.values import number, percent, seconds
-from governor.lab.report.data import Decision, Finding, ReportData, Score
+from governor.lab.report.data import Arm, Decision, Finding, ReportData, Score
+
+FROM_ON = "From the first fault to the end of the run"
 
 
 def headline(data: ReportData) -> str:
     """All faults in one sentence."""
     if not data.findings:
         return "Nothing went wrong in this run."
-    arms = []
-    for name in ("governed", "ungoverned"):
-        scores: list[Score] = [getattr(finding, name) for finding in data.findings]
-        lengths = [f.fault.end_s - f.fault.start_s for f in data.findings]
-        best = sum(f.optimum_rps * length for f, length in zip(data.findings, lengths, strict=True))
-        got = sum(score.goodput_rps * length for score, length in zip(scores, lengths, strict=True))
-        arms.append(_percent(got / best if best > 0 else math.nan))
-    many = "this fault" if len(data.findings) == 1 else f"these {len(data.findings)} faults"
-    return (
-        f"Through {many}, the governed mesh gave {arms[0]} of the best possible answers in time; "
-        f"left alone, it gave {arms[1]}."
+    governed, ungoverned = (
+        percent_or_unknown(overall_share(data, arm)) for arm in (data.governed, data.ungoverned)
     )
+    return (
+        f"{FROM_ON}, the governed mesh gave {governed} of the best possible answers in time; "
+        f"ungoverned, it gave {ungoverned}."
+    )
+
+
+def overall_share(data: ReportData, arm: Arm) -> float:
+    """Share of the optimum from the first fault's start to the end of the run, 0..1; NaN if that is nothing.
+
+    What comes after a fault counts, too: a retry storm goes on when its trigger is long over.
+    """
+    start = int(min((fault.start_s for fault in data.faults), default=0.0))
+    pairs = [
+        (got, best)
+        for got, best in zip(arm.goodput[start:], data.optimum[start:], strict=True)
+        if got is not None and best is not None
+    ]
+    best = sum(best for _, best in pairs)
+    return sum(got for got, _ in pairs) / best if best > 0 else math.nan
 
 
 def sentence(finding: Finding) -> str:
     """One fault in one sentence, both arms' shares in it."""
-    governed, ungoverned = _percent(finding.governed.share), _percent(finding.ungoverned.share)
+    governed, ungoverned = (
+        percent_or_unknown(finding.governed.share),
+        percent_or_unknown(finding.ungoverned.share),
+    )
     return (
         f"{finding.fault.label}, {_window(finding)}: governed {governed} of the best possible, "
         f"ungoverned {ungoverned}"
@@ -58,7 +73,7 @@ def _bar(name: str, score: Score) -> str:
     width = 0.0 if math.isnan(score.share) else 100 * min(max(score.share, 0.0), 1.0)
     return (
         f'<div class="bar {name}"><span class="who">{name}</span>'
-        f'<span class="share">{_percent(score.share)}</span>'
+        f'<span class="share">{percent_or_unknown(score.share)}</span>'
         '<svg viewBox="0 0 100 8" preserveAspectRatio="none" aria-hidden="true">'
         f'<rect class="track" width="100" height="8"/><rect class="fill" width="{width:.1f}" height="8"/></svg>'
         f'<span class="after">{escape(_recovery(score))}</span></div>'
@@ -69,11 +84,12 @@ def _recovery(score: Score) -> str:
     rate = f"{score.goodput_rps:.0f} good answers/s"
     if math.isnan(score.recovery_s):
         return rate
+    after = f"{percent_or_unknown(score.share_after)} afterwards"
     if math.isinf(score.recovery_s):
-        return f"{rate}, did not recover"
+        return f"{rate}; {after}, did not recover"
     if score.recovery_s == 0:
-        return f"{rate}, recovered at once"
-    return f"{rate}, recovered after {score.recovery_s:.0f} s"
+        return f"{rate}; {after}, recovered at once"
+    return f"{rate}; {after}, recovered after {score.recovery_s:.0f} s"
 
 
 def tally(decisions: Sequence[Decision]) -> str:
@@ -140,7 +156,8 @@ def evidence_in_words(evidence: Mapping[str, float | None]) -> list[str]:
     return found
 
 
-def _percent(share: float) -> str:
+def percent_or_unknown(share: float) -> str:
+    """A share 0..1 as a whole number of percent; `?` for NaN."""
     return "?" if math.isnan(share) else f"{100 * share:.0f} %"
 
 

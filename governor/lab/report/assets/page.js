@@ -197,6 +197,13 @@
       title: "Success", note: "requests answered well, however late", height: 150, unit: "share", y: [0, 1.04], turned: true,
       series: arms((arm) => arm.success, "share").reverse(),
     });
+    if (ARMS.some((name) => data.arms[name].retries.length)) {
+      const again = arms((arm) => arm.retries, "requests/s").reverse();
+      chart(holder, {
+        title: "Retries", note: "attempts after the first that the proxies sent each second", height: 150, unit: "requests/s",
+        y: [0, 1.06 * most([1], ...again.map((one) => one.values))], turned: true, series: again,
+      });
+    }
     return first;
   }
 
