@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import structlog
 
 from governor.adapters.clock import SystemClock
-from governor.commands.output import NOTHING, settings_for
+from governor.commands.output import ERROR, NOTHING, settings_for
 from governor.cycle import CycleOptions, Ports, recover
 from governor.runtime.governing import Governing
 from governor.runtime.metrics import GovernorMetrics
@@ -22,11 +24,19 @@ from governor.runtime.wiring import ledger_of, plane_of, source_of
 from governor.settings import RunMode, Settings
 
 log = structlog.get_logger("governor")
+_SLIPPED = {
+    "error": "a cycle ended with an error",
+    "missed": "a turn came too late and was left out",
+    "max_instances": "the last cycle still runs (the first one may wait for a full window): a turn is left out",
+}
 
 
-def run_forever(config: Path | None, cycles: int | None = None) -> int:
-    """Govern until SIGTERM, SIGINT or `cycles` cycles; the running cycle is finished first."""
-    settings = settings_for(config)
+def run_forever(config: Path | None, given: Mapping[str, Any] | None = None, cycles: int | None = None) -> int:
+    """Govern until SIGTERM, SIGINT or `cycles` cycles; the running cycle is finished first.
+
+    `given` are settings of the command line. Exit code 2 if `cycles` were asked for and the last one failed.
+    """
+    settings = settings_for(config, given)
     options = options_of(settings)
     metrics, status = (
         GovernorMetrics(version("mesh-governor"), settings.mode.value),
@@ -50,8 +60,9 @@ def run_forever(config: Path | None, cycles: int | None = None) -> int:
                 lambda event, error: _count(metrics, event, error),
                 stop_after=lambda: cycles is not None and status.snapshot.finished >= cycles,
             )
-    log.info("stopped", cycles=status.snapshot.finished)
-    return NOTHING
+    last = status.snapshot
+    log.info("stopped", cycles=last.finished)
+    return ERROR if cycles is not None and last.failed_in_a_row else NOTHING
 
 
 def _now(options: CycleOptions, settings: Settings) -> CycleOptions:
@@ -61,4 +72,7 @@ def _now(options: CycleOptions, settings: Settings) -> CycleOptions:
 
 def _count(metrics: GovernorMetrics, event: str, error: BaseException | None) -> None:
     metrics.schedule.labels(event).inc()
-    log.warning("the schedule slipped", event_kind=event, error=repr(error) if error else None)
+    if error is None:
+        log.warning(_SLIPPED[event], event_kind=event)
+    else:
+        log.error("a cycle ended with a fault of the governor itself", error=repr(error))

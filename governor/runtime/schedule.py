@@ -6,12 +6,9 @@ one. An exception in a job is only logged by the scheduler, so a listener turns 
 
 from __future__ import annotations
 
-import signal
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import UTC, datetime
-from types import FrameType
 
 from apscheduler.events import (
     EVENT_JOB_ERROR,
@@ -23,6 +20,8 @@ from apscheduler.events import (
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.jobstores.memory import MemoryJobStore
 from apscheduler.schedulers.blocking import BlockingScheduler
+
+from governor.runtime.signals import on_stop
 
 _EVENTS = {
     EVENT_JOB_ERROR: "error",
@@ -75,19 +74,6 @@ def run_every(
         target=lambda: (stop.wait(), scheduler.shutdown(wait=True)), name="closer", daemon=True
     )
     scheduler.add_listener(lambda _: closer.start(), EVENT_SCHEDULER_STARTED)
-    with _signals_set(stop):
+    with on_stop(stop.set):
         scheduler.start()
         closer.join()
-
-
-@contextmanager
-def _signals_set(stop: threading.Event) -> Iterator[None]:
-    def ask(_number: int, _frame: FrameType | None) -> None:
-        stop.set()
-
-    before = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
