@@ -34,6 +34,11 @@ def warn(text: str) -> None:
     print(text, file=sys.stderr)
 
 
+def counted(number: int, what: str) -> str:
+    """`1 frame`, `2 frames`."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
 def settings_for(config: Path | None, given: Mapping[str, Any] | None = None) -> Settings:
     """Settings with the command line on top, and logs set up by them."""
     settings = load_settings(config, given).settings

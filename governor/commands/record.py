@@ -14,7 +14,7 @@ from typing import Any
 from rich.console import Console
 
 from governor.adapters.recording import RecordingWriter, join
-from governor.commands.output import INTERRUPTED, NOTHING, settings_for, show, warn
+from governor.commands.output import INTERRUPTED, NOTHING, counted, settings_for, show, warn
 from governor.domain import MeshFrame
 from governor.errors import SourceError
 from governor.ports import MetricSource
@@ -58,7 +58,7 @@ def record(source: MetricSource, out: Path, pace: Pace) -> int:
     with closing(RecordingWriter(directory)) as writer:
         kept = writer.frames
         if kept:
-            warn(f"{directory}: goes on after the {kept} frames that are there")
+            warn(f"{directory}: holds {counted(kept, 'frame')} already, the new ones are added")
         made = _until_stopped(source, writer, pace)
         total = writer.frames
     if as_file and total:
@@ -67,7 +67,7 @@ def record(source: MetricSource, out: Path, pace: Pace) -> int:
     if not made:
         warn("stopped before there was a frame")
         return INTERRUPTED
-    show(f"{made} frames in {out}" + (f", {total} in all" if kept else ""))
+    show(f"{counted(made, 'frame')} in {out}" + (f", {total} in all" if kept else ""))
     show(f"governor recommend --recording {out} reads them")
     return NOTHING
 
@@ -111,4 +111,4 @@ def _frame(source: MetricSource, window_s: float, *, first: bool) -> MeshFrame |
 
 
 def _size(frame: MeshFrame) -> str:
-    return f"{len(frame.index.services)} services, {len(frame.index.edges)} edges"
+    return f"{counted(len(frame.index.services), 'service')}, {counted(len(frame.index.edges), 'edge')}"

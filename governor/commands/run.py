@@ -13,7 +13,8 @@ import structlog
 
 from governor.adapters.clock import SystemClock
 from governor.commands.output import ERROR, NOTHING, settings_for
-from governor.cycle import CycleOptions, Ports, recover
+from governor.cycle import CycleOptions, GovernorState, Ports
+from governor.recovery import recover
 from governor.runtime.governing import Governing
 from governor.runtime.metrics import GovernorMetrics
 from governor.runtime.options import options_of
@@ -46,10 +47,7 @@ def run_forever(config: Path | None, given: Mapping[str, Any] | None = None, cyc
     ledger = ledger_of(settings)
     with closing(source_of(settings)) as source:
         ports = Ports(source, plane, ledger, SystemClock())
-        governing = Governing(ports, lambda: _now(options, settings), metrics, status)
-        if settings.mode is RunMode.ENFORCE:
-            for note in recover(ports):
-                log.warning("recovered", note=note)
+        governing = Governing(ports, lambda: _now(options, settings), metrics, status, _begin(ports, settings))
         with serving(application(status, metrics), settings.health) as address:
             log.info("governing", mode=settings.mode.value, period_s=settings.period_s, page=address)
             if settings.mode is RunMode.RECOMMEND:
@@ -63,6 +61,22 @@ def run_forever(config: Path | None, given: Mapping[str, Any] | None = None, cyc
     last = status.snapshot
     log.info("stopped", cycles=last.finished)
     return ERROR if cycles is not None and last.failed_in_a_row else NOTHING
+
+
+def _begin(ports: Ports, settings: Settings) -> GovernorState:
+    """Take up what an earlier process left open; without leave to write, only say that there is something."""
+    if settings.mode is RunMode.RECOMMEND:
+        if left := ports.ledger.open_intents():
+            log.warning(
+                "writes without a receipt are left as they are in recommend mode", ids=[e.id for e in left]
+            )
+        return GovernorState()
+    state, notes = recover(ports)
+    for note in notes:
+        log.warning("recovered", note=note)
+    if state.pending:
+        log.info("writes of an earlier process are still to be judged", ids=[p.decision for p in state.pending])
+    return state
 
 
 def _now(options: CycleOptions, settings: Settings) -> CycleOptions:

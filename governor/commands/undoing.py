@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 from governor.errors import LedgerError
 from governor.explain.values import in_words
-from governor.knobs import Knob, KnobValue, Target, TargetKind, value_from_json
+from governor.knobs import Knob
 from governor.ports import ControlPlane, Entry, Ledger
 from governor.reasons import Reason
+from governor.recovery import target_of, value_in
 
 
 def put_back(entries: Sequence[Entry], plane: ControlPlane, ledger: Ledger, at: float) -> str:
@@ -20,24 +21,12 @@ def put_back(entries: Sequence[Entry], plane: ControlPlane, ledger: Ledger, at: 
     receipt = next((e for e in reversed(entries) if e.kind == "receipt"), None)
     if receipt is None:
         raise LedgerError(f"{entries[0].id}: nothing was written under this decision, so nothing can be undone")
-    target, knob, before = _target(receipt), Knob(receipt.knob), _before(receipt)
+    target, knob, before = target_of(receipt), Knob(receipt.knob), value_in(receipt, "before")
     ledger.append([_entry(receipt, "note", at, f"Undo asked for: {target} {knob} back to {in_words(before)}.")])
     plane.write(target, knob, before)
     summary = f"Undone by hand: {target} {knob} is {in_words(before)} again."
     ledger.append([_entry(receipt, "verdict", at, summary)])
     return summary
-
-
-def _target(receipt: Entry) -> Target:
-    kind, _, name = receipt.target.partition("/")
-    return Target(TargetKind(kind), name)
-
-
-def _before(receipt: Entry) -> KnobValue:
-    try:
-        return value_from_json(Knob(receipt.knob), receipt.body["before"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise LedgerError(f"{receipt.id}: its receipt does not hold the value from before: {error}") from error
 
 
 def _entry(receipt: Entry, kind: str, at: float, summary: str) -> Entry:

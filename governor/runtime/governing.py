@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import structlog
 
-from governor.cycle import BlindCycle, CycleOptions, CycleResult, GovernorState, Ports, cycle
+from governor.cycle import BlindCycle, CutShort, CycleOptions, CycleResult, GovernorState, Ports, cycle
 from governor.errors import GovernorError
 from governor.explain.report import Advice
 from governor.runtime.metrics import GovernorMetrics
@@ -40,30 +40,33 @@ class Governing:
         self._state = state or GovernorState()
 
     def once(self) -> CycleResult | None:
-        """One cycle; None if it failed: the mesh stays as it is and the next cycle tries again."""
+        """One cycle; None if it failed: what it did until then is kept, and the next cycle tries again."""
         number = self._status.snapshot.finished + 1
         started = time.monotonic()
         with structlog.contextvars.bound_contextvars(cycle=number):
             try:
                 result = cycle(self._state, self._ports, self._options())
-            except BlindCycle as error:
+            except (BlindCycle, CutShort) as error:
                 self._state = error.state
-                self._failed(error)
-                return None
+                cause = error.__cause__ or error
+                self._failed(cause)
+                if isinstance(cause, GovernorError):
+                    return None
+                raise  # a fault of ours: the scheduler counts it, and the next cycle still comes
             except GovernorError as error:
                 self._failed(error)
                 return None
             except Exception as error:
                 self._failed(error)
-                raise  # a fault of ours: the scheduler counts it, and the next cycle still comes
+                raise
             self._state = result.state
             self._tell(result, time.monotonic() - started)
         return result
 
-    def _failed(self, error: Exception) -> None:
+    def _failed(self, error: BaseException) -> None:
         self._metrics.cycles.labels("failed").inc()
         self._status.failed(f"{type(error).__name__}: {error}")
-        log.error("cycle failed, nothing was changed", error=str(error), kind=type(error).__name__)
+        log.error("cycle failed, the next one tries again", error=str(error), kind=type(error).__name__)
 
     def _tell(self, result: CycleResult, seconds: float) -> None:
         frame, plan = result.frame, result.plan

@@ -54,8 +54,8 @@ def test_a_directory_is_continued_and_says_so_and_a_file_is_never_overwritten(
     for _ in range(2):
         assert call(*arguments(fake, tmp_path / "kept", "--for", "1")) == 0
     captured = capsys.readouterr()
-    assert "kept: goes on after the 1 frames that are there" in captured.err
-    assert "1 frames in" in captured.out
+    assert "kept: holds 1 frame already, the new ones are added" in captured.err
+    assert "1 frame in" in captured.out
     assert ", 2 in all" in captured.out
     file = tmp_path / "one.parquet"
     file.write_bytes(b"something of the user's")
