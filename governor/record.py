@@ -8,6 +8,7 @@ from typing import Any
 
 from governor.domain import MeshFrame
 from governor.errors import LedgerError
+from governor.explain.values import said
 from governor.guard.plan import Held
 from governor.knobs import (
     Knob,
@@ -73,7 +74,7 @@ class Recorder:
             "confidence": p.confidence,
             "urgent": p.urgent,
         }
-        if not self._try([self._entry(name, "intent", p.target, p.knob, p.reason, p.summary, body)]):
+        if not self._try([self._entry(name, "intent", p.target, p.knob, p.reason, said(p), body)]):
             assert self.failure is not None
             raise self.failure
 
@@ -85,7 +86,7 @@ class Recorder:
             "version": receipt.version,
             "details": dict(receipt.details),
         }
-        return self._tell(self._entry(name, "receipt", p.target, p.knob, p.reason, p.summary, body))
+        return self._tell(self._entry(name, "receipt", p.target, p.knob, p.reason, said(p), body))
 
     def verdict(self, name: str, target: Target, knob: Knob, reason: Reason, body: Mapping[str, Any]) -> None:
         """What became of a write."""
@@ -113,7 +114,7 @@ class Recorder:
                     "knob": h.proposal.knob.value,
                     "code": h.reason.code,
                     "detail": h.detail,
-                    "summary": h.proposal.summary,
+                    "summary": said(h.proposal),
                 }
                 for h in held[:100]
             ],

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from governor.cycle import BlindCycle, CutShort, GovernorState, cycle
 from governor.errors import ControlPlaneError
+from governor.explain.values import in_words
 from governor.knobs import InFlightCap
 from governor.runtime.governing import Governing
 from governor.runtime.metrics import GovernorMetrics
@@ -175,3 +178,12 @@ def test_a_refused_write_stops_no_other(mesh: Mesh, monkeypatch: pytest.MonkeyPa
     result = cycle(GovernorState(), mesh.ports, mesh.options)
     assert mesh.in_force == {DB: InFlightCap(30, 30)}
     assert [h.reason.code for h in result.plan.held] == ["GOV307"]
+
+
+def test_the_ledger_says_what_was_written_where_bounds_made_another_value_of_it(mesh: Mesh) -> None:
+    mesh.wishes = (replace(cap(WEB, 5, InFlightCap(20, 20)), summary="in flight 20 -> 5"),)
+    result = cycle(GovernorState(), mesh.ports, mesh.options)
+    (receipt,) = result.receipts
+    assert receipt.after != InFlightCap(5, 5)
+    told = [e.summary for e in mesh.ledger.find(result.decisions[0])]
+    assert all(text.endswith(f"default 20, high 20 -> {in_words(receipt.after)}") for text in told)
