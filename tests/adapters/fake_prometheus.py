@@ -6,6 +6,7 @@ import contextlib
 import json
 import re
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -94,9 +95,14 @@ class Reply:
 
 
 class FakePrometheus:
-    """Answers the queries of one dialect from `rows`, by the query's name (`edge.rate`); others are empty."""
+    """Answers the queries of one dialect from `rows`, by the query's name (`edge.rate`); others are empty.
 
-    def __init__(self, dialect: str, rows: Mapping[str, Sequence[Row]]) -> None:
+    Over TLS where it is given a context.
+    """
+
+    def __init__(
+        self, dialect: str, rows: Mapping[str, Sequence[Row]], tls: ssl.SSLContext | None = None
+    ) -> None:
         self.rows: dict[str, Sequence[Row]] = dict(rows)
         self.now = NOW
         self.step = STEP
@@ -116,11 +122,14 @@ class FakePrometheus:
         self._samples = {_normal(table.api_samples): "samples.api", _normal(table.edge_samples): "samples.edge"}
         self._server = _Server(("127.0.0.1", 0), _Handler)
         self._server.fake = self
+        self._scheme = "https" if tls else "http"
+        if tls:
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_address[1]}"
+        return f"{self._scheme}://127.0.0.1:{self._server.server_address[1]}"
 
     @property
     def queries(self) -> list[str]:
