@@ -1,9 +1,12 @@
+import signal
 from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
-from .conftest import Call
+from tests.adapters.fake_prometheus import FakePrometheus, Reply
+
+from .conftest import Call, Spawn
 
 
 def test_config_names_the_source_of_each_value(
@@ -86,3 +89,13 @@ def test_ctrl_c_is_130_without_a_traceback(
     monkeypatch.setattr("governor.commands.config.show_config", interrupted)
     assert call("config") == 130
     assert "Traceback" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("verb", ["recommend", "check"])
+def test_ctrl_c_while_a_source_is_silent_is_130(spawn: Spawn, fake: FakePrometheus, verb: str) -> None:
+    fake.reply = Reply(hang=True)
+    governor = spawn(verb, "--source-url", fake.url)
+    governor.until(lambda: bool(fake.asked))
+    assert governor.end(signal.SIGINT) == 130
+    assert "Traceback" not in governor.errors.read_text()
+    assert governor.output.read_text() == ""
