@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import replace
@@ -19,6 +20,7 @@ from governor.runtime.governing import Governing
 from governor.runtime.metrics import GovernorMetrics
 from governor.runtime.options import options_of
 from governor.runtime.schedule import run_every
+from governor.runtime.signals import on_stop
 from governor.runtime.status import Status
 from governor.runtime.web import application, serving
 from governor.runtime.wiring import ledger_of, plane_of, source_of
@@ -45,7 +47,9 @@ def run_forever(config: Path | None, given: Mapping[str, Any] | None = None, cyc
     )
     plane = plane_of(settings)
     ledger = ledger_of(settings)
-    with closing(source_of(settings)) as source:
+    stop = threading.Event()
+    # From here on: a signal while an earlier process' writes are put back must not cut that short.
+    with on_stop(stop.set), closing(source_of(settings)) as source:
         ports = Ports(source, plane, ledger, SystemClock())
         governing = Governing(ports, lambda: _now(options, settings), metrics, status, _begin(ports, settings))
         with serving(application(status, metrics), settings.health) as address:
@@ -57,6 +61,7 @@ def run_forever(config: Path | None, given: Mapping[str, Any] | None = None, cyc
                 lambda: (governing.once(), None)[1],
                 lambda event, error: _count(metrics, event, error),
                 stop_after=lambda: cycles is not None and status.snapshot.finished >= cycles,
+                stop=stop,
             )
     last = status.snapshot
     log.info("stopped", cycles=last.finished)

@@ -48,6 +48,7 @@ class Governing:
         number = self._status.snapshot.finished + 1
         started = time.monotonic()
         with structlog.contextvars.bound_contextvars(cycle=number):
+            log.debug("cycle begins")
             try:
                 result = cycle(self._state, self._ports, self._options())
             except (BlindCycle, CutShort) as error:

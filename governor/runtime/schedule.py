@@ -35,18 +35,20 @@ def run_every(
     job: Callable[[], None],
     on_event: Callable[[str, BaseException | None], None],
     stop_after: Callable[[], bool] = lambda: False,
+    stop: threading.Event | None = None,
 ) -> None:
     """Call `job` at once and then every `period_s` seconds, until SIGTERM, SIGINT or `stop_after()` is true.
 
     Must be called in the main thread. The cycle that runs when the signal comes is finished first. `on_event`
-    gets `error`, `missed` or `max_instances`, with the exception of an error.
+    gets `error`, `missed` or `max_instances`, with the exception of an error. `stop` ends it as a signal does;
+    set already, nothing is called at all.
     """
     scheduler = BlockingScheduler(
         jobstores={"default": MemoryJobStore()},
         executors={"default": ThreadPoolExecutor(max_workers=1)},
         timezone=UTC,
     )
-    stop = threading.Event()
+    stop = stop or threading.Event()
 
     def once() -> None:
         if stop.is_set():
