@@ -55,12 +55,17 @@ def record(source: MetricSource, out: Path, pace: Pace) -> int:
     if as_file and out.exists():
         raise SourceError(f"{out}: is there already and is not overwritten; name another file, or a directory")
     directory = out.with_name(f"{out.name}.parts") if as_file else out
+    new = not directory.exists()
     with closing(RecordingWriter(directory)) as writer:
         kept = writer.frames
         if kept:
             warn(f"{directory}: holds {counted(kept, 'frame')} already, the new ones are added")
-        made = _until_stopped(source, writer, pace)
-        total = writer.frames
+        try:
+            made = _until_stopped(source, writer, pace)
+        finally:
+            total = writer.frames
+            if new and not total:
+                shutil.rmtree(directory)
     if as_file and total:
         join(directory, out)
         shutil.rmtree(directory)

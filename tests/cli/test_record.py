@@ -95,6 +95,7 @@ def test_nothing_to_record_is_an_error(
     fake.reply = Reply(200, b"<html>Log in</html>")
     assert call(*arguments(fake, tmp_path / "frames")) == 2
     assert "answers with HTML" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
 
 
 class Flaky:

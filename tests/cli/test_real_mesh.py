@@ -1,4 +1,4 @@
-"""A real Envoy, a real governor process, and its end at the worst moment: the next start makes it whole."""
+"""A real Envoy under load and real governor processes: what they write, and their end at the worst moment."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from governor.errors import LabError
 from governor.lab.document_files import parse_scenario
 from governor.lab.mesh import MeshLab
 
-from .conftest import Spawn
+from .conftest import Call, Spawn
 
 pytestmark = [pytest.mark.envoy, pytest.mark.usefixtures("real_envoy"), pytest.mark.timeout(120)]
 BUSY = """
@@ -37,6 +37,13 @@ load:
     shop.high: {schedule: [[100, 20]]}
     shop.low: {schedule: [[100, 60]]}
 slo: {latency_s: 0.5, timeout_s: 1.0}
+"""
+POLICY = """
+apiVersion: governor/v1alpha1
+kind: GovernorPolicy
+metadata: {name: caps-only}
+spec:
+  knobs: {in-flight-cap: {mode: enforce}}
 """
 KILLED = """
 import os, signal, sys
@@ -65,11 +72,13 @@ class Mesh:
         self.directory = directory
         self.pause = directory / "pause"
         self.config = directory / "governor.yaml"
+        policy = directory / "policy.yaml"
+        policy.write_text(POLICY)
         settings = {
             "mode": "enforce",
             "period_s": 1,
             "window_s": 2,
-            "policies": ["balanced"],
+            "policies": [str(policy)],
             "pause_file": str(self.pause),
             "source": {"kind": "envoy", "envoy": {"admin_urls": [lab.admin_url]}},
             "plane": {"kind": "envoy", "directory": str(lab.directory), "admin_url": lab.admin_url},
@@ -191,3 +200,28 @@ def test_a_signal_during_a_cycle_finishes_it_and_exits_0(
     assert len(ledger.entries(kind="cycle")) == 1
     assert ledger.open_intents() == []
     ledger.close()
+
+
+def test_what_was_written_is_listed_explained_and_undone(
+    mesh: Mesh, spawn: Spawn, call: Call, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = mesh.layer()
+    governor = spawn(*mesh.arguments, "--cycles", "1")
+    assert governor.process.wait(30) == 0, governor.errors.read_text()
+    assert mesh.layer() != before
+    config = ["--config", str(mesh.config)]
+    assert call("history", *config, "--kind", "receipt") == 0
+    assert "GOV102" in capsys.readouterr().out
+    ledger = mesh.ledger()
+    (receipt,) = ledger.entries(kind="receipt")
+    ledger.close()
+    assert call("explain", receipt.id, *config) == 0
+    out = capsys.readouterr().out
+    assert "before: default not set, high not set" in out
+    assert "hypothesis: " in out
+    assert call("undo", receipt.id, *config) == 0
+    assert "Undone by hand" in capsys.readouterr().out
+    assert mesh.layer() == before
+    assert mesh.in_force() == set()
+    assert call("undo", "no-such-id", *config) == 2
+    assert "the ledger holds no such decision" in capsys.readouterr().err
