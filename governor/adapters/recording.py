@@ -11,8 +11,9 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -88,19 +89,12 @@ class RecordingWriter:
     def append(self, frame: MeshFrame) -> Path:
         """Write one frame durably and return its part, or raise SourceError and leave no part."""
         part = self.path / f"{self._last + 1:09}.parquet"
-        hidden = part.with_name(f".{part.name}.tmp")
         try:
             table = to_table(frame)
-            with hidden.open("wb") as file:
+            with _whole(part) as file:
                 pq.write_table(table, file, **_FORM)
-                file.flush()
-                os.fsync(file.fileno())
-            hidden.rename(part)
-            _sync(self.path)
         except (OSError, pa.ArrowException) as error:
             raise SourceError(f"{part}: this frame cannot be recorded: {error}; is the disk full?") from error
-        finally:
-            hidden.unlink(missing_ok=True)
         self._last += 1
         return part
 
@@ -134,27 +128,34 @@ def join(directory: Path, file: Path) -> int:
     """
     if file.exists():
         raise SourceError(f"{file}: is there already and is not overwritten; name another file")
-    hidden = file.with_name(f".{file.name}.tmp")
     parts = _parts(directory)
     try:
-        with hidden.open("wb") as out:
-            with pq.ParquetWriter(out, SCHEMA, **_FORM) as writer:
-                for part in parts:
-                    with _open(part) as one:
-                        writer.write_table(one.read())
-            out.flush()
-            os.fsync(out.fileno())
-        hidden.rename(file)
-        _sync(file.parent)
+        with _whole(file) as out, pq.ParquetWriter(out, SCHEMA, **_FORM) as writer:
+            for part in parts:
+                with _open(part) as one:
+                    writer.write_table(one.read())
     except (OSError, pa.ArrowException) as error:
         raise SourceError(f"{file}: the parts in {directory} cannot be joined into it: {error}") from error
-    finally:
-        hidden.unlink(missing_ok=True)
     return len(parts)
 
 
 def _parts(directory: Path) -> list[Path]:
     return sorted(part for part in directory.glob("*.parquet") if not part.name.startswith("."))
+
+
+@contextmanager
+def _whole(path: Path) -> Iterator[BinaryIO]:
+    """A file that is at `path`, on disk, once the block has ended well, and nowhere if it has not."""
+    hidden = path.with_name(f".{path.name}.tmp")
+    try:
+        with hidden.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        hidden.rename(path)
+        _sync(path.parent)
+    finally:
+        hidden.unlink(missing_ok=True)
 
 
 def _sync(directory: Path) -> None:

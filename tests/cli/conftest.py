@@ -13,10 +13,35 @@ from pathlib import Path
 import pytest
 
 from governor import cli
+from governor.lab.document_files import parse_scenario
+from governor.lab.documents import Scenario
 from tests.adapters.fake_prometheus import FakePrometheus, shop
 
 Call = Callable[..., int]
 Spawn = Callable[..., "Governor"]
+
+SCENARIO = """
+name: small
+description: one service, two classes
+duration_s: {seconds}
+seed: 7
+topology:
+  services:
+    - {{name: web, replicas: 2, workers: {workers}, service_time_s: 0.04}}
+apis:
+  - {{name: shop, priority: high, calls: {{service: web}}}}
+  - {{name: shop, priority: low, calls: {{service: web}}}}
+load:
+  classes:
+    shop.high: {{schedule: [[{seconds}, 20]]}}
+    shop.low: {{schedule: [[{seconds}, {low}]]}}
+slo: {{latency_s: 0.5, timeout_s: 1.0}}
+"""
+
+
+def scenario(seconds: int, low: int, workers: int = 2) -> Scenario:
+    """One service of 2 x `workers` / 40 ms; 20 requests/s of high priority and `low` of low."""
+    return parse_scenario(SCENARIO.format(seconds=seconds, low=low, workers=workers), Path("small.yaml"))
 
 
 @pytest.fixture

@@ -6,28 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from governor.lab.document_files import parse_scenario
 from governor.lab.envoy_process import start_envoy
 from governor.lab.mesh import MeshLab
 from governor.lab.processes import Nursery
 from tests.adapters.fake_prometheus import FakePrometheus
 
-from .conftest import Call
+from .conftest import Call, scenario
 
-SMALL = """
-name: small
-description: one service
-duration_s: 3
-topology:
-  services:
-    - {name: web, replicas: 2, workers: 8, service_time_s: 0.01}
-apis:
-  - {name: shop, priority: low, calls: {service: web}}
-load:
-  classes:
-    shop.low: {schedule: [[3, 60]]}
-slo: {latency_s: 0.2, timeout_s: 1.0}
-"""
 BARE = """
 admin: {address: {socket_address: {address: ADDRESS, port_value: 19720}}}
 static_resources:
@@ -67,7 +52,7 @@ def test_what_lacks_and_the_knobs_that_it_costs_are_named(
 def test_an_envoy_that_is_ready_and_its_signals(
     call: Call, tmp_path: Path, address: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with MeshLab(parse_scenario(SMALL, Path("small.yaml")), tmp_path / "lab", address) as lab:
+    with MeshLab(scenario(seconds=3, low=20), tmp_path / "lab", address) as lab:
         assert call("check", "--plane", "envoy", "--envoy-admin", lab.admin_url) == 0
         assert "in-flight-cap, retries (budget), connection-limits: ready" in capsys.readouterr().out
         # Something else at that address: the services' own metrics.

@@ -16,28 +16,11 @@ import requests
 
 from governor.adapters.ledger import SqliteLedger
 from governor.errors import LabError
-from governor.lab.document_files import parse_scenario
 from governor.lab.mesh import MeshLab
 
-from .conftest import Call, Spawn
+from .conftest import Call, Spawn, scenario
 
 pytestmark = [pytest.mark.envoy, pytest.mark.usefixtures("real_envoy"), pytest.mark.timeout(120)]
-BUSY = """
-name: busy
-description: one service near its capacity
-duration_s: 100
-topology:
-  services:
-    - {name: web, replicas: 2, workers: 2, service_time_s: 0.04}
-apis:
-  - {name: shop, priority: high, calls: {service: web}}
-  - {name: shop, priority: low, calls: {service: web}}
-load:
-  classes:
-    shop.high: {schedule: [[100, 20]]}
-    shop.low: {schedule: [[100, 60]]}
-slo: {latency_s: 0.5, timeout_s: 1.0}
-"""
 POLICY = """
 apiVersion: governor/v1alpha1
 kind: GovernorPolicy
@@ -130,7 +113,7 @@ class Mesh:
 
 @pytest.fixture
 def mesh(tmp_path: Path, address: str) -> Iterator[Mesh]:
-    with MeshLab(parse_scenario(BUSY, Path("busy.yaml")), tmp_path / "lab", address) as lab:
+    with MeshLab(scenario(seconds=100, low=60), tmp_path / "lab", address) as lab:
         stopped: list[str] = []
 
         def drive() -> None:

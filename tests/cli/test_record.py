@@ -13,11 +13,10 @@ from governor.adapters.recording import RecordingEnded, RecordingSource, Recordi
 from governor.commands.record import Pace, record
 from governor.domain import MeshFrame
 from governor.errors import SourceError, SourceUnreachable
-from governor.lab.document_files import parse_scenario
 from governor.lab.mesh import MeshLab
 from tests.adapters.fake_prometheus import WEB, FakePrometheus, Reply
 
-from .conftest import Call, Spawn
+from .conftest import Call, Spawn, scenario
 
 
 def frames_of(path: Path) -> list[MeshFrame]:
@@ -137,32 +136,13 @@ def test_two_writers_of_one_directory_are_refused(
     assert "another process is recording here" in capsys.readouterr().err
 
 
-OVERLOAD = """
-name: busy
-description: one service at twice its capacity
-duration_s: 12
-seed: 7
-topology:
-  services:
-    - {name: web, replicas: 2, workers: 2, service_time_s: 0.04}
-apis:
-  - {name: shop, priority: high, calls: {service: web}}
-  - {name: shop, priority: low, calls: {service: web}}
-load:
-  classes:
-    shop.high: {schedule: [[12, 20]]}
-    shop.low: {schedule: [[12, 180]]}
-slo: {latency_s: 0.5, timeout_s: 1.0}
-"""
-
-
 @pytest.mark.envoy
 @pytest.mark.usefixtures("real_envoy")
 def test_a_real_envoy_is_recorded_and_its_overload_found_in_the_recording(
     call: Call, spawn: Spawn, tmp_path: Path, address: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "seen.parquet"
-    with MeshLab(parse_scenario(OVERLOAD, Path("busy.yaml")), tmp_path / "lab", address) as lab:
+    with MeshLab(scenario(seconds=12, low=180), tmp_path / "lab", address) as lab:
         governor = spawn(
             "record", "--envoy-admin", lab.admin_url, "--out", str(out), "--every", "2", "--for", "6"
         )
