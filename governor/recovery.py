@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from governor.cycle import GovernorState, Ports
 from governor.errors import ControlPlaneError, LedgerError
-from governor.guard.memory import GuardMemory
+from governor.guard.memory import GuardMemory, Key
 from governor.knobs import (
     Direction,
     Hypothesis,
@@ -27,8 +27,19 @@ from governor.reasons import Reason
 from governor.record import Recorder
 from governor.verify.judge import Pending
 
-REMEMBERED_S = 24 * 3600.0
-"""Older writes are history: what they did is long part of the mesh."""
+REMEMBERED = 1000
+"""Newest writes that are looked at."""
+UNDONE = {
+    reason.code
+    for reason in (
+        Reason.UNDONE_FAILED,
+        Reason.UNDONE_UNMEASURED,
+        Reason.UNDONE_BY_HAND,
+        Reason.UNDONE_CRASH,
+        Reason.UNDONE_UNRECORDED,
+    )
+}
+"""Verdicts after which the value from before is in force."""
 
 
 def recover(ports: Ports) -> tuple[GovernorState, tuple[str, ...]]:
@@ -40,17 +51,35 @@ def recover(ports: Ports) -> tuple[GovernorState, tuple[str, ...]]:
     if plane is None:
         return GovernorState(), ()
     record = Recorder(ports.ledger, 0, now)
-    receipts = ports.ledger.entries(since=now - REMEMBERED_S, kind="receipt")
+    receipts = ports.ledger.entries(kind="receipt", limit=REMEMBERED)
     for intent in ports.ledger.open_intents():
         _close(intent, receipts, plane, record)
     if record.failure is not None:
         raise record.failure
-    pending = tuple(p for r in reversed(receipts) if (p := _unjudged(ports.ledger.find(r.id))) is not None)
+    decisions = [ports.ledger.find(receipt.id) for receipt in reversed(receipts)]
+    pending = tuple(p for entries in decisions if (p := _unjudged(entries)) is not None)
     memory = GuardMemory()
     for p in pending:
         memory = memory.with_write(p.receipt.target, p.receipt.knob, p.direction, p.written_at)
-    baseline = {(p.receipt.target, p.receipt.knob): p.receipt.before for p in reversed(pending)}
-    return GovernorState(memory=memory, pending=pending, baseline=baseline), record.notes
+    return GovernorState(memory=memory, pending=pending, baseline=_baseline(decisions)), record.notes
+
+
+def _baseline(decisions: Sequence[Sequence[Entry]]) -> dict[Key, KnobValue]:
+    """The operator's own values of what the governor has changed, from its decisions, oldest first.
+
+    Where a write found another value than the one before it left, an operator has been there: theirs counts.
+    """
+    own: dict[Key, KnobValue] = {}
+    left: dict[Key, KnobValue] = {}
+    for entries in decisions:
+        receipt = next(e for e in entries if e.kind == "receipt")
+        key = target_of(receipt), Knob(receipt.knob)
+        before, after = value_in(receipt, "before"), value_in(receipt, "after")
+        if left.get(key) != before:
+            own[key] = before
+        undone = any(e.kind == "verdict" and e.code in UNDONE for e in entries)
+        left[key] = before if undone else after
+    return own
 
 
 def _close(intent: Entry, receipts: Sequence[Entry], plane: ControlPlane, record: Recorder) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from governor.cycle import GovernorState, cycle
 from governor.errors import ControlPlaneError
-from governor.knobs import InFlightCap
+from governor.knobs import InFlightCap, Knob
 from governor.recovery import recover
 
 from .conftest import OPEN, WEB, Mesh, cap
@@ -27,6 +27,25 @@ def test_a_write_that_was_not_judged_is_judged_after_a_restart(mesh: Mesh) -> No
     assert not verdict.keep
     assert mesh.in_force == {WEB: OPEN}
     assert recover(mesh.ports)[0].pending == ()
+
+
+def test_the_operators_own_values_are_known_after_a_restart(mesh: Mesh) -> None:
+    knob = Knob.IN_FLIGHT_CAP
+    mesh.wishes = (cap(WEB, 20),)
+    state = cycle(GovernorState(), mesh.ports, mesh.options).state
+    mesh.clock.time += 60
+    mesh.wishes = ()
+    state = cycle(state, mesh.ports, mesh.options).state
+    mesh.wishes = (cap(WEB, 16, InFlightCap(20, 20)),)
+    state = cycle(state, mesh.ports, mesh.options).state
+    assert mesh.in_force == {WEB: InFlightCap(16, 16)}
+    assert recover(mesh.ports)[0].baseline == state.baseline == {(WEB, knob): OPEN}
+    # An operator sets another value, and the governor writes once more.
+    mesh.plane.write(WEB, knob, InFlightCap(60, 60))
+    mesh.clock.time += 60
+    mesh.wishes = (cap(WEB, 50, InFlightCap(60, 60)),)
+    cycle(recover(mesh.ports)[0], mesh.ports, mesh.options)
+    assert recover(mesh.ports)[0].baseline == {(WEB, knob): InFlightCap(60, 60)}
 
 
 def open_intent(mesh: Mesh) -> None:
