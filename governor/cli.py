@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -11,7 +12,6 @@ import typer
 from governor.errors import GovernorError
 
 app = typer.Typer(
-    help="Keeps a service mesh's retries, limits, timeouts and weights right. Recommends by default.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
@@ -27,16 +27,37 @@ Policy = Annotated[list[str] | None, typer.Option(help="Preset or file instead o
 Seconds = Annotated[float | None, typer.Option(help="Run for so long instead.", min=1)]
 Seed = Annotated[int | None, typer.Option(help="Another seed.", min=0)]
 Format = Literal["table", "json", "yaml", "html"]
+Kind = Literal["intent", "receipt", "verdict", "cycle", "note"]
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"governor {version('mesh-governor')}")
+        raise typer.Exit
+
+
+@app.callback()
+def about(
+    _: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show it and exit.")
+    ] = False,
+) -> None:
+    """Keeps a service mesh's retries, limits, timeouts and weights right. Recommends by default."""
 
 
 @app.command()
 def run(
-    config: Config = None, cycles: Annotated[int | None, typer.Option(help="Stop after so many.")] = None
+    config: Config = None,
+    source_url: SourceUrl = None,
+    dialect: Dialect = None,
+    envoy_admin: EnvoyAdmin = None,
+    cycles: Annotated[int | None, typer.Option(help="Stop after so many.", min=1)] = None,
 ) -> None:
     """Govern, one cycle after another, until SIGTERM or Ctrl-C."""
+    from governor.commands.output import given_source
     from governor.commands.run import run_forever
 
-    raise typer.Exit(run_forever(config, cycles))
+    raise typer.Exit(run_forever(config, given_source(source_url, dialect, envoy_admin or []), cycles))
 
 
 @app.command()
@@ -55,6 +76,24 @@ def recommend(
 
     asked = Asked(config, source_url, dialect, envoy_admin or [], recording, policy or [], window)
     raise typer.Exit(print_advice(asked, output))
+
+
+@app.command()
+def record(
+    out: Annotated[Path, typer.Option(help="Directory to record into, or one new file NAME.parquet.")],
+    config: Config = None,
+    source_url: SourceUrl = None,
+    dialect: Dialect = None,
+    envoy_admin: EnvoyAdmin = None,
+    every: Annotated[float | None, typer.Option(help="Seconds between frames; else the period.", min=1)] = None,
+    duration: Annotated[float | None, typer.Option("--for", help="Seconds; else until Ctrl-C.", min=1)] = None,
+) -> None:
+    """Record what the source says, for recommend --recording; never write to the mesh."""
+    from governor.commands.output import given_source
+    from governor.commands.record import record_source
+
+    given = given_source(source_url, dialect, envoy_admin or [])
+    raise typer.Exit(record_source(config, given, out, every, duration))
 
 
 @app.command()
@@ -77,11 +116,11 @@ def check(
 def history(
     config: Config = None,
     hours: Annotated[float, typer.Option(help="How far back.", min=0)] = 24.0,
-    kind: Annotated[str | None, typer.Option(help="decision, intent, receipt, verdict, cycle or note.")] = None,
+    kind: Annotated[Kind | None, typer.Option(help="Only entries of this kind.")] = None,
     limit: Annotated[int, typer.Option(help="At most so many.", min=1)] = 100,
 ) -> None:
     """List what was decided, written and judged, newest first."""
-    from governor.commands.record import show_history
+    from governor.commands.ledger import show_history
 
     raise typer.Exit(show_history(config, hours, kind, limit))
 
@@ -89,7 +128,7 @@ def history(
 @app.command()
 def explain(entry_id: Annotated[str, typer.Argument(metavar="ID")], config: Config = None) -> None:
     """Show all that is recorded about one decision."""
-    from governor.commands.record import show_explanation
+    from governor.commands.ledger import show_explanation
 
     raise typer.Exit(show_explanation(config, entry_id))
 
@@ -97,7 +136,7 @@ def explain(entry_id: Annotated[str, typer.Argument(metavar="ID")], config: Conf
 @app.command()
 def undo(entry_id: Annotated[str, typer.Argument(metavar="ID")], config: Config = None) -> None:
     """Put back the value from before one decision."""
-    from governor.commands.record import undo as put_back
+    from governor.commands.ledger import undo as put_back
 
     raise typer.Exit(put_back(config, entry_id))
 

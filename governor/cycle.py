@@ -13,14 +13,14 @@ from dataclasses import dataclass, field, replace
 
 from governor.decide.laws import Beliefs, decide
 from governor.domain import MeshFrame
-from governor.errors import ControlPlaneError, SourceError
+from governor.errors import ControlPlaneError, GovernorError, LedgerError, SourceError
 from governor.guard.gates import Conditions
 from governor.guard.held import Held
 from governor.guard.memory import GuardMemory, Key, Written
 from governor.guard.plan import Plan, make_plan
 from governor.knobs import Knob, KnobState, KnobValue, Proposal, Receipt, Target
 from governor.policy import GovernorPolicy, Resolved, resolved
-from governor.ports import Clock, ControlPlane, Ledger, MetricSource
+from governor.ports import Clock, ControlPlane, Entry, Ledger, MetricSource
 from governor.proposals import Proposals
 from governor.reasons import Reason
 from governor.record import Recorder, decision_id
@@ -66,6 +66,8 @@ class GovernorState:
     """Clock time of the last usable frame."""
     resolved: Resolved | None = None
     """The policies over the last frame's index."""
+    owed: tuple[Entry, ...] = ()
+    """What has happened and the ledger could not take yet."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,14 @@ class CycleResult:
     """Ids in the ledger of what went, in the order of `plan.go`."""
 
 
+class CutShort(GovernorError):  # noqa: N818 - reads as what happened
+    """The cycle could not go on; `state` holds what it has undone and written, for the next cycle."""
+
+    def __init__(self, message: str, state: GovernorState) -> None:
+        super().__init__(message)
+        self.state = state
+
+
 class BlindCycle(SourceError):  # noqa: N818 - reads as what happened
     """No frame this cycle; `state` is what the next cycle starts from."""
 
@@ -93,21 +103,40 @@ class BlindCycle(SourceError):  # noqa: N818 - reads as what happened
 
 
 def cycle(state: GovernorState, ports: Ports, options: CycleOptions) -> CycleResult:
-    """One pass over the mesh; SourceError if there is nothing to look at, and then nothing is changed."""
+    """One pass over the mesh.
+
+    Raises BlindCycle if there is nothing to look at, and CutShort if the control plane or the ledger gave out on
+    the way; both carry the state that the next cycle starts from.
+    """
     now = ports.clock.now()
-    record = Recorder(ports.ledger, state.number + 1, now)
+    record = Recorder(ports.ledger, state.number + 1, now, state.owed)
     try:
         frame = ports.source.observe(options.window_s)
     except SourceError as error:
         raise BlindCycle(str(error), _while_blind(state, ports, options, record, now)) from error
-    now = ports.clock.now()
-    state = replace(state, number=state.number + 1, last_frame_at=now)
+    state = replace(state, number=state.number + 1, last_frame_at=ports.clock.now())
 
     plane = ports.control_plane
-    policies = resolved(state.resolved, options.policies, frame.index)
     verdicts = judge(state.pending, frame)
     state = _settle(state, verdicts, plane, record)
+    try:
+        state, proposals, plan = _plan(state, frame, ports, options)
+    except Exception as error:
+        raise CutShort(str(error), replace(state, owed=record.owed)) from error
+    state, plan, receipts, decisions = _apply(state, plan, plane, record, frame.at)
+    record.cycle(frame, plan.held, len(proposals))
+    state = replace(state, owed=record.owed)
+    if record.failure is not None:
+        raise CutShort(str(record.failure), state) from record.failure
+    return CycleResult(frame, proposals, plan, receipts, verdicts, state, record.notes, decisions)
 
+
+def _plan(
+    state: GovernorState, frame: MeshFrame, ports: Ports, options: CycleOptions
+) -> tuple[GovernorState, Proposals, Plan]:
+    """What should change, and what of it may go now."""
+    plane = ports.control_plane
+    policies = resolved(state.resolved, options.policies, frame.index)
     knobs = plane.read(frame.index) if plane else KnobState.unset(frame.index)
     beliefs, proposals = decide(state.beliefs, frame, knobs, policies.view, options.period_s)
     memory = state.memory.with_wishes(proposals, frame.index)
@@ -117,40 +146,52 @@ def cycle(state: GovernorState, ports: Ports, options: CycleOptions) -> CycleRes
         memory=memory,
         pending={(p.receipt.target, p.receipt.knob): p.due_at for p in state.pending},
         refusal=plane.refusal if plane else lambda _: None,
-        now=now,
+        now=ports.clock.now(),
         period_s=options.period_s,
         enforce=options.enforce and plane is not None,
         paused=options.paused,
         number=state.number,
     )
-    plan = make_plan(proposals, conditions)
     state = replace(state, beliefs=beliefs, memory=memory, resolved=policies)
-    state, plan, receipts, decisions = _apply(state, plan, plane, record, frame.at)
-    record.cycle(frame, plan.held, len(proposals))
-    return CycleResult(frame, proposals, plan, receipts, verdicts, state, record.notes, decisions)
+    return state, proposals, make_plan(proposals, conditions)
 
 
 def _apply(
     state: GovernorState, plan: Plan, plane: ControlPlane | None, record: Recorder, at: float
 ) -> tuple[GovernorState, Plan, tuple[Receipt, ...], tuple[str, ...]]:
-    """Write what goes: intent first, then the write, then its receipt. A refused write becomes held."""
+    """Write what goes: intent first, then the write, then its receipt. A refused write becomes held.
+
+    Nothing is written that the ledger cannot take; a write whose receipt it does not take is taken back.
+    """
     went: list[Proposal] = []
     receipts: list[Receipt] = []
     ids: list[str] = []
     rejected: list[Held] = []
     pending = {(p.receipt.target, p.receipt.knob): p for p in state.pending}
     baseline = dict(state.baseline)
+
+    def so_far() -> GovernorState:
+        writes = [Written((p.target, p.knob), p.direction, record.at) for p in went]
+        memory = state.memory.with_writes(writes)
+        return replace(state, memory=memory, pending=tuple(pending.values()), baseline=baseline)
+
     for position, proposal in enumerate(plan.go if plane else ()):
         assert plane is not None
         name = decision_id(record.at, record.number, position)
-        record.intent(name, proposal)
         try:
+            record.intent(name, proposal)
             receipt = plane.write(proposal.target, proposal.knob, proposal.proposed)
+        except LedgerError:
+            break
         except ControlPlaneError as error:
             rejected.append(Held(proposal, Reason.REJECTED, str(error)))
             record.verdict(name, proposal.target, proposal.knob, Reason.REJECTED, {"error": str(error)})
             continue
-        record.receipt(name, proposal, receipt)
+        except Exception as error:
+            raise CutShort(str(error), replace(so_far(), owed=record.owed)) from error
+        recorded = record.receipt(name, proposal, receipt)
+        if not recorded and _taken_back(name, receipt, plane, record):
+            break
         key = (proposal.target, proposal.knob)
         if (old := pending.pop(key, None)) is not None:
             record.verdict(old.decision, *key, Reason.SUPERSEDED, {"by": name})
@@ -159,10 +200,17 @@ def _apply(
         went.append(proposal)
         receipts.append(receipt)
         ids.append(name)
-    writes = [Written((p.target, p.knob), p.direction, record.at) for p in went]
-    memory = state.memory.with_writes(writes)
-    state = replace(state, memory=memory, pending=tuple(pending.values()), baseline=baseline)
-    return state, Plan(tuple(went), plan.held.also(rejected)), tuple(receipts), tuple(ids)
+    return so_far(), Plan(tuple(went), plan.held.also(rejected)), tuple(receipts), tuple(ids)
+
+
+def _taken_back(name: str, receipt: Receipt, plane: ControlPlane, record: Recorder) -> bool:
+    """Undo a write that could not be recorded; if that fails it stays, to be judged as any other."""
+    try:
+        plane.write(receipt.target, receipt.knob, receipt.before)
+    except ControlPlaneError:
+        return False
+    record.verdict(name, receipt.target, receipt.knob, Reason.UNDONE_UNRECORDED, {})
+    return True
 
 
 def _settle(
@@ -194,19 +242,19 @@ def _while_blind(
     state: GovernorState, ports: Ports, options: CycleOptions, record: Recorder, now: float
 ) -> GovernorState:
     """Hold; after five periods undo what was never verified; after fifteen minutes restore the baseline."""
-    state = replace(state, number=state.number + 1)
+    state = replace(state, number=state.number + 1, owed=record.owed)
     plane, since = ports.control_plane, state.last_frame_at
     if plane is None or since is None or not options.enforce:
         return state
     if now - since > UNDO_AFTER_PERIODS * options.period_s:
         state = _settle(state, blind(state.pending), plane, record)
     if now - since <= BASELINE_AFTER_S:
-        return state
+        return replace(state, owed=record.owed)
     left = dict(state.baseline)
     for (target, knob), value in state.baseline.items():
         if _restore(plane, target, knob, value, record):
             del left[target, knob]
-    return replace(state, baseline=left, memory=GuardMemory())
+    return replace(state, baseline=left, memory=GuardMemory(), owed=record.owed)
 
 
 def _restore(plane: ControlPlane, target: Target, knob: Knob, value: KnobValue, record: Recorder) -> bool:
@@ -217,20 +265,3 @@ def _restore(plane: ControlPlane, target: Target, knob: Knob, value: KnobValue, 
         return False
     record.restored(receipt)
     return True
-
-
-def recover(ports: Ports) -> tuple[str, ...]:
-    """At start: put back every write that has an intent but no receipt; says what it did.
-
-    A governor that was killed between write and record left the mesh either before or after that write. The
-    before-image is written in both cases: a change nobody can vouch for is undone.
-    """
-    if ports.control_plane is None:
-        return ()
-    record = Recorder(ports.ledger, 0, ports.clock.now())
-    for entry in ports.ledger.open_intents():
-        target, knob, before = record.before_image(entry)
-        ports.control_plane.write(target, knob, before)
-        record.verdict(entry.id, target, knob, Reason.UNDONE_CRASH, {})
-        record.note(f"{knob.value} of {target} was restored: decision {entry.id} has no receipt")
-    return record.notes

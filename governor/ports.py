@@ -45,7 +45,7 @@ class Clock(Protocol):
 
 @dataclass(frozen=True)
 class Entry:
-    """One line of the ledger. `kind`: decision, intent, receipt, verdict, cycle, note."""
+    """One line of the ledger. `kind`: intent, receipt, verdict, cycle, note."""
 
     id: str
     at: float

@@ -53,6 +53,7 @@ class Reason(Enum):
     RESTORED_BLIND = ("GOV306", "blind for too long, the operator's baseline was restored")
     REJECTED = ("GOV307", "the data plane refused the write, the old value stays")
     SUPERSEDED = ("GOV308", "a later change replaced this one before it was judged")
+    UNDONE_UNRECORDED = ("GOV309", "the write could not be recorded, the old value was restored")
 
     def __init__(self, code: str, sentence: str) -> None:
         self.code = code

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from governor.domain import MeshFrame
+from governor.errors import LedgerError
+from governor.explain.values import said
 from governor.guard.held import HeldBack
 from governor.knobs import (
     Knob,
-    KnobValue,
     Proposal,
     Receipt,
     Target,
-    TargetKind,
-    value_from_json,
     value_to_json,
 )
 from governor.ports import Entry, Ledger
@@ -37,13 +36,23 @@ def finite(values: Mapping[str, float]) -> dict[str, float | None]:
 
 
 class Recorder:
-    """Appends the entries of one cycle."""
+    """Appends the entries of one cycle.
 
-    def __init__(self, ledger: Ledger, number: int, at: float) -> None:
+    An intent that cannot be recorded stops its write. What has happened in the mesh already, a receipt or a
+    verdict, must not be lost because the ledger is full or locked just now: it is `owed`, and the next cycle's
+    recorder pays it first.
+    """
+
+    def __init__(self, ledger: Ledger, number: int, at: float, owed: Sequence[Entry] = ()) -> None:
         self._ledger = ledger
         self.number = number
         self.at = at
         self._notes: list[str] = []
+        self.owed: tuple[Entry, ...] = ()
+        self.failure: LedgerError | None = None
+        """Why the ledger takes nothing more in this cycle."""
+        if owed and not self._try(owed):
+            self.owed = tuple(owed)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -51,7 +60,10 @@ class Recorder:
         return tuple(self._notes)
 
     def intent(self, name: str, p: Proposal) -> None:
-        """Before the write: everything that explains it, and the value to go back to."""
+        """Before the write: everything that explains it, and the value to go back to.
+
+        Raises LedgerError if it cannot be recorded, and then nothing must be written.
+        """
         body = {
             "before": value_to_json(p.current),
             "after": value_to_json(p.proposed),
@@ -66,22 +78,24 @@ class Recorder:
             "confidence": p.confidence,
             "urgent": p.urgent,
         }
-        self._add(name, "intent", p.target, p.knob, p.reason, p.summary, body)
+        if not self._try([self._entry(name, "intent", p.target, p.knob, p.reason, said(p), body)]):
+            assert self.failure is not None
+            raise self.failure
 
-    def receipt(self, name: str, p: Proposal, receipt: Receipt) -> None:
-        """After the write: what the data plane took."""
+    def receipt(self, name: str, p: Proposal, receipt: Receipt) -> bool:
+        """After the write: what the data plane took; whether it is recorded, or owed."""
         body = {
             "before": value_to_json(receipt.before),
             "after": value_to_json(receipt.after),
             "version": receipt.version,
             "details": dict(receipt.details),
         }
-        self._add(name, "receipt", p.target, p.knob, p.reason, p.summary, body)
+        return self._tell(self._entry(name, "receipt", p.target, p.knob, p.reason, said(p), body))
 
     def verdict(self, name: str, target: Target, knob: Knob, reason: Reason, body: Mapping[str, Any]) -> None:
         """What became of a write."""
         clean = {k: (None if isinstance(v, float) and not math.isfinite(v) else v) for k, v in body.items()}
-        self._add(name, "verdict", target, knob, reason, reason.sentence, clean)
+        self._tell(self._entry(name, "verdict", target, knob, reason, reason.sentence, clean))
 
     def restored(self, receipt: Receipt) -> None:
         """A value given back to the operator."""
@@ -89,7 +103,7 @@ class Recorder:
         self.note(f"{receipt.knob.value} of {receipt.target} was given back to the operator's baseline")
         body = {"before": value_to_json(receipt.before), "after": value_to_json(receipt.after)}
         reason = Reason.RESTORED_BLIND
-        self._add(name, "verdict", receipt.target, receipt.knob, reason, reason.sentence, body)
+        self._tell(self._entry(name, "verdict", receipt.target, receipt.knob, reason, reason.sentence, body))
 
     def cycle(self, frame: MeshFrame, held: HeldBack, proposals: int) -> None:
         """One line for the cycle, with what was held and why: all counted, the most protecting ones in words."""
@@ -108,28 +122,38 @@ class Recorder:
                     "knob": h.proposal.knob.value,
                     "code": h.reason.code,
                     "detail": h.detail,
-                    "summary": h.proposal.summary,
+                    "summary": said(h.proposal),
                 }
                 for h in held[:LISTED]
             ],
         }
         name = decision_id(self.at, self.number, 0xFFFF)
         summary = f"{proposals} proposals, {len(held)} held"
-        self._ledger.append([Entry(name, self.at, self.number, "cycle", "", "", "", summary, body)])
+        self._try([Entry(name, self.at, self.number, "cycle", "", "", "", summary, body)])
 
     def note(self, text: str) -> None:
         """Something an operator should know."""
         self._notes.append(text)
         name = decision_id(self.at, self.number, 0x8000 + len(self._notes))
-        self._ledger.append([Entry(name, self.at, self.number, "note", "", "", "", text, {})])
+        self._try([Entry(name, self.at, self.number, "note", "", "", "", text, {})])
 
-    def before_image(self, entry: Entry) -> tuple[Target, Knob, KnobValue]:
-        """Where an intent would have written, and the value that was there."""
-        kind, name = entry.target.split("/", 1)
-        knob = Knob(entry.knob)
-        return Target(TargetKind(kind), name), knob, value_from_json(knob, entry.body["before"])
+    def _tell(self, entry: Entry) -> bool:
+        """Record what has happened, now or in the next cycle."""
+        told = self._try([entry])
+        if not told:
+            self.owed = (*self.owed, entry)
+        return told
 
-    def _add(
+    def _try(self, entries: Sequence[Entry]) -> bool:
+        """Append; after the first failure nothing more, so that what is owed keeps its order."""
+        if self.failure is None:
+            try:
+                self._ledger.append(entries)
+            except LedgerError as error:
+                self.failure = error
+        return self.failure is None
+
+    def _entry(
         self,
         name: str,
         kind: str,
@@ -138,6 +162,5 @@ class Recorder:
         reason: Reason,
         summary: str,
         body: Mapping[str, Any],
-    ) -> None:
-        entry = Entry(name, self.at, self.number, kind, str(target), knob.value, reason.code, summary, body)
-        self._ledger.append([entry])
+    ) -> Entry:
+        return Entry(name, self.at, self.number, kind, str(target), knob.value, reason.code, summary, body)

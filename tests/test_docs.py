@@ -1,6 +1,8 @@
 """What a user can set, type or alert on is documented."""
 
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -13,7 +15,7 @@ from governor.policy_documents import KnobDocument, Spec
 from governor.reasons import Reason
 from governor.runtime.metrics import GovernorMetrics
 from governor.settings import Settings
-from governor.settings_sources import leaves
+from governor.settings_sources import leaves, shown
 from governor.yaml_documents import field_names
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
@@ -23,27 +25,75 @@ def page(name: str) -> str:
     return (DOCS / f"{name}.md").read_text()
 
 
-@pytest.mark.parametrize("setting", [".".join(loc) for loc, _ in leaves(Settings())])
-def test_every_setting_is_documented(setting: str) -> None:
-    assert f"| `{setting}` |" in page("operations")
+def first_cells(name: str, pattern: str) -> list[str]:
+    """What matches `pattern` in the first column of a page's tables."""
+    return re.findall(rf"^\| {pattern} \|", page(name), re.MULTILINE)
+
+
+def options(command: Any) -> list[str]:
+    return [o for p in command.params for o in getattr(p, "opts", ()) if o.startswith("--") and o != "--help"]
+
+
+VERBS = {
+    " ".join(filter(None, (name, sub))): inner
+    for name, command in get_command(app).commands.items()  # type: ignore[attr-defined]
+    for sub, inner in (getattr(command, "commands", None) or {"": command}).items()
+}
+SETTINGS = {".".join(loc): value for loc, value in leaves(Settings())}
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_every_setting_is_documented_with_its_default(setting: str) -> None:
+    assert f"| `{setting}` | {shown(SETTINGS[setting])} |" in page("operations")
+
+
+def test_no_setting_is_documented_that_is_none() -> None:
+    assert first_cells("operations", r"`([a-z_]+(?:\.[a-z_]+)+|mode|period_s|window_s|policies|pause_file)`") == [
+        *SETTINGS
+    ]
 
 
 @pytest.mark.parametrize("reason", Reason)
 def test_every_reason_code_is_documented_with_its_sentence(reason: Reason) -> None:
-    assert f"| {reason.code} |" in page("how-it-decides")
-    assert reason.sentence in page("how-it-decides")
+    (row,) = [line for line in page("how-it-decides").splitlines() if line.startswith(f"| {reason.code} |")]
+    assert reason.sentence in row
 
 
-def test_every_metric_is_documented() -> None:
-    for metric in GovernorMetrics("1", "recommend").registry.collect():
-        assert metric.name.startswith("governor_")
-        assert f"| `{metric.name}{'_total' if metric.type == 'counter' else ''}` |" in page("metrics")
+def test_no_reason_code_is_documented_that_is_none() -> None:
+    assert first_cells("how-it-decides", r"(GOV\d+)") == [reason.code for reason in Reason]
 
 
-def test_every_verb_is_documented() -> None:
-    for name, command in get_command(app).commands.items():  # type: ignore[attr-defined]
-        for verb in [f"{name} {sub}" for sub in getattr(command, "commands", {})] or [name]:
-            assert f"`governor {verb}" in page("operations")
+def test_exactly_the_metrics_there_are_are_documented() -> None:
+    metrics = list(GovernorMetrics("1", "recommend").registry.collect())
+    names = {f"{metric.name}{'_total' if metric.type == 'counter' else ''}" for metric in metrics}
+    assert all(name.startswith("governor_") for name in names)
+    assert set(first_cells("metrics", r"`(\w+)`")) == names
+
+
+def test_exactly_the_verbs_there_are_are_documented() -> None:
+    documented = first_cells("operations", r"`governor ([^`]+)`")
+    assert sorted(re.split(r" [A-Z\-]", verb)[0] for verb in documented) == sorted(VERBS)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_option_of_a_verb_is_documented(verb: str) -> None:
+    missing = [option for option in options(VERBS[verb]) if f"`{option}" not in page("operations")]
+    assert missing == []
+
+
+def test_every_command_line_in_the_docs_has_a_verb_and_options_that_exist() -> None:
+    pages = [path.read_text() for path in (*DOCS.glob("*.md"), DOCS.parent / "README.md")]
+    lines = [
+        line
+        for text in pages
+        for line in re.findall(r"(?:`|bin/|^    )governor ([a-z][^`#\n]*)", text, re.MULTILINE)
+    ]
+    assert len(lines) > 10
+    for line in lines:
+        words = line.split()
+        verb = " ".join(words[:2]) if words[0] == "policies" else words[0]
+        assert verb in VERBS, line
+        assert {word for word in words if word.startswith("--")} <= set(options(VERBS[verb])), line
 
 
 def test_every_field_of_a_policy_every_knob_and_preset_is_documented() -> None:

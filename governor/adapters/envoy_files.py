@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +34,7 @@ class EnvoyFilesControlPlane:
         self._directory = XdsDirectory(directory)
         self._admin = EnvoyAdmin(admin_url)
         self._confirm_s = confirm_s
-        self._known: tuple[Mapping[Path, XdsFile], Catalogue] | None = None
+        self._known: Catalogue | None = None
         self._state: tuple[Catalogue, MeshIndex, KnobState] | None = None
 
     def read(self, index: MeshIndex) -> KnobState:
@@ -46,9 +47,9 @@ class EnvoyFilesControlPlane:
         return state
 
     def refusal(self, proposal: Proposal) -> str | None:
-        """Why the files cannot say what is proposed, or None."""
+        """Why the files cannot say what is proposed, or None; as they were when they were last read."""
         try:
-            edits_for(self._catalogue(), proposal.target, proposal.proposed)
+            edits_for(self._known or self._catalogue(), proposal.target, proposal.proposed)
         except Inexpressible as error:
             return str(error)
         return None
@@ -77,14 +78,16 @@ class EnvoyFilesControlPlane:
                 raise
             done.append(edit)
             details[edit.kind] = str(edit.path)
-        after = value_of(self._catalogue(), target, knob)
+        # Not read from disk again: the write is in force, and nothing may make it look as if it were not.
+        now = {e.path: replace(files.files[e.path], document=e.document) for e in done}
+        after = value_of(catalogue({**files.files, **now}, files), target, knob)
         return Receipt(target, knob, before, after, version, details)
 
     def _catalogue(self) -> Catalogue:
         files = self._directory.load()
-        if self._known is None or not _same(self._known[0], files):
-            self._known = files, catalogue(files)
-        return self._known[1]
+        if self._known is None or not _same(self._known.files, files):
+            self._known = catalogue(files, self._known)
+        return self._known
 
     def _apply(self, files: Catalogue, edit: Edit) -> str:
         """Write one file and wait for Envoy; the version that is in force then."""

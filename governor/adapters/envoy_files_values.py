@@ -47,11 +47,10 @@ class RoutePlace(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Catalogue:
-    """Every resource by what it is for."""
+class Contents:
+    """Resources by what they are for."""
 
-    files: Mapping[Path, XdsFile]
-    runtime: Place | None = None
+    layers: list[Place] = field(default_factory=list)
     clusters: dict[str, Document] = field(default_factory=dict)
     assignments: dict[str, Place] = field(default_factory=dict)
     routes: dict[str, list[RoutePlace]] = field(default_factory=dict)
@@ -60,6 +59,30 @@ class Catalogue:
     """ECDS rate limits by resource name."""
     breakers: dict[tuple[str, str, str], float] = field(default_factory=dict)
     """Runtime values of circuit breakers by (cluster, priority, key)."""
+
+    def add(self, other: Contents) -> None:
+        """Take in what another file holds."""
+        self.layers.extend(other.layers)
+        self.clusters.update(other.clusters)
+        self.assignments.update(other.assignments)
+        self.limits.update(other.limits)
+        self.breakers.update(other.breakers)
+        for cluster, places in other.routes.items():
+            self.routes.setdefault(cluster, []).extend(places)
+
+
+@dataclass(frozen=True, eq=False)
+class Catalogue(Contents):
+    """The resources of all files."""
+
+    files: Mapping[Path, XdsFile] = field(default_factory=dict)
+    parts: Mapping[Path, Contents] = field(default_factory=dict)
+    """What each file holds, so that a file that did not change is not looked through again."""
+
+    @property
+    def runtime(self) -> Place | None:
+        """The runtime layer, if there is one."""
+        return self.layers[0] if self.layers else None
 
     def resource(self, place: Place) -> Document:
         """The resource at `place`."""
@@ -165,30 +188,36 @@ class Catalogue:
         return math.nan if rate >= UNLIMITED_RPS else rate
 
 
-def catalogue(files: Mapping[Path, XdsFile]) -> Catalogue:
-    """Index of all resources; ControlPlaneError if a file is not formed as its kind must be."""
-    found = Catalogue(files)
-    layers: list[Place] = []
-    for path, file in files.items():
-        for position, resource in enumerate(file.resources):
-            try:
-                _add(found, layers, file.kind, Place(path, position), resource)
-            except (KeyError, TypeError, AttributeError, ValueError) as error:
-                raise ControlPlaneError(
-                    f"{path}: resource {position} is not formed as in {file.kind} files ({error!r}); "
-                    "nothing was written. Put a good file in place with a rename (mv)"
-                ) from error
-    if len(layers) > 1:
+def catalogue(files: Mapping[Path, XdsFile], known: Catalogue | None = None) -> Catalogue:
+    """Index of all resources; ControlPlaneError if a file is not formed as its kind must be.
+
+    Files that are the same as in `known` are taken from there.
+    """
+    parts = {path: _kept(known, path, file) or _contents(path, file) for path, file in files.items()}
+    found = Catalogue(files=files, parts=parts)
+    for part in parts.values():
+        found.add(part)
+    if len(found.layers) > 1:
         raise ControlPlaneError(
-            f"{layers[0].path} holds {len(layers)} runtime layers: the governor needs exactly one"
+            f"{found.layers[0].path} holds {len(found.layers)} runtime layers: the governor needs exactly one"
         )
-    if not layers:
-        return found
-    found = Catalogue(**{**vars(found), "runtime": layers[0]})
-    for key, value in found.layer().items():
-        match = _BREAKER_KEY.match(key)
-        if match and math.isfinite(plain := _plain(value)):
-            found.breakers[(match[1], match[2], match[3])] = plain
+    return found
+
+
+def _kept(known: Catalogue | None, path: Path, file: XdsFile) -> Contents | None:
+    return known.parts[path] if known and known.files.get(path) is file else None
+
+
+def _contents(path: Path, file: XdsFile) -> Contents:
+    found = Contents()
+    for position, resource in enumerate(file.resources):
+        try:
+            _add(found, file.kind, Place(path, position), resource)
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            raise ControlPlaneError(
+                f"{path}: resource {position} is not formed as in {file.kind} files ({error!r}); "
+                "nothing was written. Put a good file in place with a rename (mv)"
+            ) from error
     return found
 
 
@@ -200,10 +229,13 @@ def _plain(value: Any) -> float:
         return math.nan
 
 
-def _add(found: Catalogue, layers: list[Place], kind: str, place: Place, resource: Document) -> None:
+def _add(found: Contents, kind: str, place: Place, resource: Document) -> None:
     if kind == "rtds":
-        dict(resource.get("layer", {}))
-        layers.append(place)
+        found.layers.append(place)
+        for key, value in dict(resource.get("layer", {})).items():
+            match = _BREAKER_KEY.match(key)
+            if match and math.isfinite(plain := _plain(value)):
+                found.breakers[(match[1], match[2], match[3])] = plain
     elif kind == "cds":
         found.clusters[resource["name"]] = resource
     elif kind == "eds":

@@ -3,22 +3,30 @@
 A recording is a directory of parts, `000000001.parquet` and so on: one frame each, whole in itself. A Parquet
 file can be read only once its footer is there, so a part is written under a hidden name, synced and then renamed:
 Ctrl-C or a kill loses at most the frame that was being written. One part can also be read alone, and so can a
-file of many rows that another tool joined from parts. Source: Apache Parquet, File Format.
+file of many rows, which `join` makes. Source: Apache Parquet, File Format.
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from governor.adapters.recording_rows import check, to_frame, to_table
+from governor.adapters.recording_rows import SCHEMA, check, to_frame, to_table
 from governor.domain import MeshFrame
 from governor.errors import SourceError, SourceRefused
+
+_FORM: Mapping[str, Any] = {"compression": "zstd", "use_dictionary": False, "write_page_checksum": True}
+
+
+class RecordingEnded(SourceError):  # noqa: N818 - reads as what happened
+    """All frames of a recording have been read."""
 
 
 class RecordingSource:
@@ -41,10 +49,10 @@ class RecordingSource:
         self._frames = _frames(parts)
 
     def observe(self, window_s: float) -> MeshFrame:  # noqa: ARG002 - a frame keeps the window it was recorded with
-        """The next frame, whatever `window_s`; SourceError when all have been read."""
+        """The next frame, whatever `window_s`; RecordingEnded when all have been read."""
         frame = next(self._frames, None)
         if frame is None:
-            raise SourceError(f"{self.path}: the recording is at its end, all {self._read} frames were read")
+            raise RecordingEnded(f"{self.path}: the recording is at its end, all {self._read} frames were read")
         self._read += 1
         return frame
 
@@ -73,22 +81,20 @@ class RecordingWriter:
             self.close()
             raise
 
+    @property
+    def frames(self) -> int:
+        """Parts that the directory holds, those of earlier writers included."""
+        return len(_parts(self.path))
+
     def append(self, frame: MeshFrame) -> Path:
         """Write one frame durably and return its part, or raise SourceError and leave no part."""
         part = self.path / f"{self._last + 1:09}.parquet"
-        hidden = part.with_name(f".{part.name}.tmp")
         try:
             table = to_table(frame)
-            with hidden.open("wb") as file:
-                pq.write_table(table, file, compression="zstd", use_dictionary=False, write_page_checksum=True)
-                file.flush()
-                os.fsync(file.fileno())
-            hidden.rename(part)
-            _sync(self.path)
+            with _whole(part) as file:
+                pq.write_table(table, file, **_FORM)
         except (OSError, pa.ArrowException) as error:
             raise SourceError(f"{part}: this frame cannot be recorded: {error}; is the disk full?") from error
-        finally:
-            hidden.unlink(missing_ok=True)
         self._last += 1
         return part
 
@@ -114,8 +120,42 @@ class RecordingWriter:
         return int(parts[-1].stem)
 
 
+def join(directory: Path, file: Path) -> int:
+    """Write all parts in `directory` as the one new Parquet file `file`; the number of frames in it.
+
+    Raises SourceError if `file` exists or cannot be written, and SourceRefused if a part is damaged; the parts
+    are left as they are, and `file` is there whole or not at all.
+    """
+    if file.exists():
+        raise SourceError(f"{file}: is there already and is not overwritten; name another file")
+    parts = _parts(directory)
+    try:
+        with _whole(file) as out, pq.ParquetWriter(out, SCHEMA, **_FORM) as writer:
+            for part in parts:
+                with _open(part) as one:
+                    writer.write_table(one.read())
+    except (OSError, pa.ArrowException) as error:
+        raise SourceError(f"{file}: the parts in {directory} cannot be joined into it: {error}") from error
+    return len(parts)
+
+
 def _parts(directory: Path) -> list[Path]:
     return sorted(part for part in directory.glob("*.parquet") if not part.name.startswith("."))
+
+
+@contextmanager
+def _whole(path: Path) -> Iterator[BinaryIO]:
+    """A file that is at `path`, on disk, once the block has ended well, and nowhere if it has not."""
+    hidden = path.with_name(f".{path.name}.tmp")
+    try:
+        with hidden.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        hidden.rename(path)
+        _sync(path.parent)
+    finally:
+        hidden.unlink(missing_ok=True)
 
 
 def _sync(directory: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from rich.console import Console, RenderableType
 
+from governor.errors import DocumentError
 from governor.runtime.logging import configure
 from governor.settings import Settings
 from governor.settings_sources import load_settings
@@ -33,6 +34,11 @@ def warn(text: str) -> None:
     print(text, file=sys.stderr)
 
 
+def counted(number: int, what: str) -> str:
+    """`1 frame`, `2 frames`."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
 def settings_for(config: Path | None, given: Mapping[str, Any] | None = None) -> Settings:
     """Settings with the command line on top, and logs set up by them."""
     settings = load_settings(config, given).settings
@@ -41,7 +47,9 @@ def settings_for(config: Path | None, given: Mapping[str, Any] | None = None) ->
 
 
 def given_source(source_url: str | None, dialect: str | None, envoy_admin: list[str]) -> dict[str, Any]:
-    """The options that name a source, nested as in the settings file."""
+    """The options that name a source, nested as in the settings file; DocumentError if they name two."""
+    if source_url and envoy_admin:
+        raise DocumentError("--source-url and --envoy-admin name two sources; give one of them")
     source: dict[str, Any] = {}
     if source_url or dialect:
         source["prometheus"] = {k: v for k, v in (("url", source_url), ("dialect", dialect)) if v}

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import sys
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 from governor.adapters.clock import SystemClock
 from governor.adapters.manifests import to_yaml
 from governor.adapters.manifests_istio import render
+from governor.adapters.recording import RecordingEnded
 from governor.commands.output import FOUND, NOTHING, given_source, settings_for, show, warn
-from governor.cycle import CycleOptions, CycleResult, GovernorState, Ports, cycle
+from governor.cycle import BlindCycle, CycleOptions, CycleResult, GovernorState, Ports, cycle
+from governor.errors import DocumentError
 from governor.explain.report import Advice, table, to_html, to_json
 from governor.explain.rows import WRITE_GATES
 from governor.knobs import Proposal
@@ -36,9 +39,14 @@ class Asked:
 
 
 def print_advice(asked: Asked, output: str) -> int:
-    """Look once, print what should change; exit code 0 nothing, 1 advice."""
+    """Look once, or through a whole recording, and print what should change; exit code 0 nothing, 1 advice."""
     settings = _settings(asked)
-    result = look(settings, recording_source(asked.recording) if asked.recording else source_of(settings))
+    if asked.recording is not None:
+        result = look_through(settings, recording_source(asked.recording))
+    else:
+        if settings.source.kind == "envoy":
+            warn(f"watching for {settings.window:g} s ...")
+        result = look(settings, source_of(settings))
     advice = advice_of(result)
     for warning in unmatched(load_policies(settings.policies), result.frame.index):
         warn(f"warning: {warning}")
@@ -48,6 +56,8 @@ def print_advice(asked: Asked, output: str) -> int:
 
 def _settings(asked: Asked) -> Settings:
     given = given_source(asked.source_url, asked.dialect, asked.envoy_admin)
+    if asked.recording is not None and given:
+        raise DocumentError("--recording is a source of its own; give it, or options of another source")
     if asked.policies:
         given["policies"] = asked.policies
     if asked.window_s:
@@ -57,12 +67,29 @@ def _settings(asked: Asked) -> Settings:
 
 def look(settings: Settings, source: MetricSource) -> CycleResult:
     """One cycle in recommend mode, whatever the settings say, with a ledger that forgets."""
-    options: CycleOptions = options_of(settings.model_copy(update={"mode": RunMode.RECOMMEND}))
-    try:
-        ports = Ports(source, plane_of(settings), memory_ledger(), SystemClock())
+    ports, options = _looking(settings, source)
+    with closing(source):
         return cycle(GovernorState(), ports, options)
-    finally:
-        source.close()
+
+
+def look_through(settings: Settings, source: MetricSource) -> CycleResult:
+    """As `look`, over all frames of a recording in turn: the last cycle, which knows all that came before."""
+    ports, options = _looking(settings, source)
+    state, last = GovernorState(), None
+    with closing(source):
+        while True:
+            try:
+                last = cycle(state, ports, options)
+            except BlindCycle as error:
+                if last is not None and isinstance(error.__cause__, RecordingEnded):
+                    return last
+                raise
+            state = last.state
+
+
+def _looking(settings: Settings, source: MetricSource) -> tuple[Ports, CycleOptions]:
+    options = options_of(settings.model_copy(update={"mode": RunMode.RECOMMEND}))
+    return Ports(source, plane_of(settings), memory_ledger(), SystemClock()), options
 
 
 def _print(advice: Advice, result: CycleResult, output: str) -> None:

@@ -1,58 +1,119 @@
-"""`governor history`, `governor explain` and `governor undo`: the ledger, read and used."""
+"""`governor record`: frames of the source into a recording, until Ctrl-C or for so long."""
 
 from __future__ import annotations
 
+import shutil
+import sys
 import time
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from governor.commands.output import ERROR, NOTHING, settings_for, show, warn
-from governor.errors import LedgerError
-from governor.explain.ledger import explanation, history
-from governor.ports import Ledger
-from governor.runtime.wiring import ledger_of, plane_of
-from governor.settings import Settings
+from rich.console import Console
+
+from governor.adapters.recording import RecordingWriter, join
+from governor.commands.output import INTERRUPTED, NOTHING, counted, settings_for, show, warn
+from governor.domain import MeshFrame
+from governor.errors import SourceError
+from governor.ports import MetricSource
+from governor.runtime.signals import on_stop
+from governor.runtime.wiring import source_of
 
 
-def show_history(config: Path | None, hours: float, kind: str | None, limit: int) -> int:
-    """The newest entries of the ledger."""
-    ledger = _existing(settings_for(config))
-    show(history(ledger.entries(since=time.time() - hours * 3600, kind=kind, limit=limit)))
+@dataclass(frozen=True)
+class Pace:
+    """How often and how long."""
+
+    window_s: float
+    """Seconds that a frame looks at."""
+    every_s: float
+    """Seconds from one frame to the next."""
+    for_s: float | None = None
+    """None: until Ctrl-C."""
+
+
+def record_source(
+    config: Path | None, given: Mapping[str, Any], out: Path, every_s: float | None, for_s: float | None
+) -> int:
+    """Record what the settings' source says, with `given` of the command line on top."""
+    settings = settings_for(config, given)
+    every = every_s or settings.period_s
+    with closing(source_of(settings)) as source:
+        return record(source, out, Pace(settings.window_s or every, every, for_s))
+
+
+def record(source: MetricSource, out: Path, pace: Pace) -> int:
+    """Record into `out`: a directory of parts, or one file where it ends in .parquet.
+
+    A directory that holds a recording is continued; a file is never overwritten. SourceError if there is no first
+    frame or `out` cannot be written; later moments without a frame are told and left out. Exit code 130 if it was
+    stopped before there was a frame.
+    """
+    as_file = out.suffix == ".parquet" and not out.is_dir()
+    if as_file and out.exists():
+        raise SourceError(f"{out}: is there already and is not overwritten; name another file, or a directory")
+    directory = out.with_name(f"{out.name}.parts") if as_file else out
+    new = not directory.exists()
+    with closing(RecordingWriter(directory)) as writer:
+        kept = writer.frames
+        if kept:
+            warn(f"{directory}: holds {counted(kept, 'frame')} already, the new ones are added")
+        try:
+            made = _until_stopped(source, writer, pace)
+        finally:
+            total = writer.frames
+            if new and not total:
+                shutil.rmtree(directory)
+    if as_file and total:
+        join(directory, out)
+        shutil.rmtree(directory)
+    if not made:
+        warn("stopped before there was a frame")
+        return INTERRUPTED
+    show(f"{counted(made, 'frame')} in {out}" + (f", {total} in all" if kept else ""))
+    show(f"governor recommend --recording {out} reads them")
     return NOTHING
 
 
-def show_explanation(config: Path | None, entry_id: str) -> int:
-    """Everything recorded about one decision."""
-    entries = _existing(settings_for(config)).find(entry_id)
-    if not entries:
-        return _unknown(entry_id)
-    show(explanation(entries))
-    return NOTHING
+def _until_stopped(source: MetricSource, writer: RecordingWriter, pace: Pace) -> int:
+    """Frames that were made; Ctrl-C and SIGTERM end it at once, a part is whole or not there."""
+
+    def stop() -> None:
+        raise KeyboardInterrupt
+
+    made = 0
+    try:
+        with on_stop(stop), Console(stderr=True).status("waiting for the first frame") as status:
+            if not sys.stderr.isatty():
+                warn(f"recording into {writer.path}; Ctrl-C ends it")
+            due = begun = time.monotonic()
+            while pace.for_s is None or made == 0 or due - begun < pace.for_s:
+                time.sleep(max(0.0, due - time.monotonic()))
+                frame = _frame(source, pace.window_s, first=made == 0)
+                if frame is not None:
+                    writer.append(frame)
+                    made += 1
+                    status.update(
+                        f"{made} frames, {time.monotonic() - begun:.0f} s: {_size(frame)}; Ctrl-C ends it"
+                    )
+                # A frame that took longer than the time to the next one leaves turns out.
+                due = max(due + pace.every_s, time.monotonic())
+    except KeyboardInterrupt:
+        pass  # the user's way to end a recording
+    return made
 
 
-def undo(config: Path | None, entry_id: str) -> int:
-    """Put the value before decision `entry_id` back, and record it."""
-    from governor.commands.undoing import put_back
-
-    settings = settings_for(config)
-    ledger = _existing(settings)
-    entries = ledger.find(entry_id)
-    if not entries:
-        return _unknown(entry_id)
-    plane = plane_of(settings)
-    if plane is None:
-        warn("undo writes to the mesh, and no control plane is set; set plane.kind")
-        return ERROR
-    show(put_back(entries, plane, ledger, time.time()))
-    return NOTHING
+def _frame(source: MetricSource, window_s: float, *, first: bool) -> MeshFrame | None:
+    try:
+        return source.observe(window_s)
+    except SourceError as error:
+        if first:
+            raise
+        warn(f"no frame this time: {error}")
+        return None
 
 
-def _existing(settings: Settings) -> Ledger:
-    # Looking at a ledger must not make an empty one where the path is mistyped.
-    if not settings.ledger.path.exists():
-        raise LedgerError(f"{settings.ledger.path}: there is no ledger here; set ledger.path")
-    return ledger_of(settings)
-
-
-def _unknown(entry_id: str) -> int:
-    warn(f"{entry_id}: the ledger holds no such decision; governor history lists them")
-    return ERROR
+def _size(frame: MeshFrame) -> str:
+    return f"{counted(len(frame.index.services), 'service')}, {counted(len(frame.index.edges), 'edge')}"

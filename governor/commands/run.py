@@ -2,31 +2,44 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import structlog
 
 from governor.adapters.clock import SystemClock
-from governor.commands.output import NOTHING, settings_for
-from governor.cycle import CycleOptions, Ports, recover
+from governor.commands.output import ERROR, NOTHING, settings_for
+from governor.cycle import CycleOptions, GovernorState, Ports
+from governor.recovery import recover
 from governor.runtime.governing import Governing
 from governor.runtime.metrics import GovernorMetrics
 from governor.runtime.options import options_of
 from governor.runtime.schedule import run_every
+from governor.runtime.signals import on_stop
 from governor.runtime.status import Status
 from governor.runtime.web import application, serving
 from governor.runtime.wiring import ledger_of, plane_of, source_of
 from governor.settings import RunMode, Settings
 
 log = structlog.get_logger("governor")
+_SLIPPED = {
+    "error": "a cycle ended with an error",
+    "missed": "a turn came too late and was left out",
+    "max_instances": "the last cycle still runs (the first one may wait for a full window): a turn is left out",
+}
 
 
-def run_forever(config: Path | None, cycles: int | None = None) -> int:
-    """Govern until SIGTERM, SIGINT or `cycles` cycles; the running cycle is finished first."""
-    settings = settings_for(config)
+def run_forever(config: Path | None, given: Mapping[str, Any] | None = None, cycles: int | None = None) -> int:
+    """Govern until SIGTERM, SIGINT or `cycles` cycles; the running cycle is finished first.
+
+    `given` are settings of the command line. Exit code 2 if `cycles` were asked for and the last one failed.
+    """
+    settings = settings_for(config, given)
     options = options_of(settings)
     metrics, status = (
         GovernorMetrics(version("mesh-governor"), settings.mode.value),
@@ -34,12 +47,11 @@ def run_forever(config: Path | None, cycles: int | None = None) -> int:
     )
     plane = plane_of(settings)
     ledger = ledger_of(settings)
-    with closing(source_of(settings)) as source:
+    stop = threading.Event()
+    # From here on: a signal while an earlier process' writes are put back must not cut that short.
+    with on_stop(stop.set), closing(source_of(settings)) as source:
         ports = Ports(source, plane, ledger, SystemClock())
-        governing = Governing(ports, lambda: _now(options, settings), metrics, status)
-        if settings.mode is RunMode.ENFORCE:
-            for note in recover(ports):
-                log.warning("recovered", note=note)
+        governing = Governing(ports, lambda: _now(options, settings), metrics, status, _begin(ports, settings))
         with serving(application(status, metrics), settings.health) as address:
             log.info("governing", mode=settings.mode.value, period_s=settings.period_s, page=address)
             if settings.mode is RunMode.RECOMMEND:
@@ -49,9 +61,27 @@ def run_forever(config: Path | None, cycles: int | None = None) -> int:
                 lambda: (governing.once(), None)[1],
                 lambda event, error: _count(metrics, event, error),
                 stop_after=lambda: cycles is not None and status.snapshot.finished >= cycles,
+                stop=stop,
             )
-    log.info("stopped", cycles=status.snapshot.finished)
-    return NOTHING
+    last = status.snapshot
+    log.info("stopped", cycles=last.finished)
+    return ERROR if cycles is not None and last.failed_in_a_row else NOTHING
+
+
+def _begin(ports: Ports, settings: Settings) -> GovernorState:
+    """Take up what an earlier process left open; without leave to write, only say that there is something."""
+    if settings.mode is RunMode.RECOMMEND:
+        if left := ports.ledger.open_intents():
+            log.warning(
+                "writes without a receipt are left as they are in recommend mode", ids=[e.id for e in left]
+            )
+        return GovernorState()
+    state, notes = recover(ports)
+    for note in notes:
+        log.warning("recovered", note=note)
+    if state.pending:
+        log.info("writes of an earlier process are still to be judged", ids=[p.decision for p in state.pending])
+    return state
 
 
 def _now(options: CycleOptions, settings: Settings) -> CycleOptions:
@@ -61,4 +91,7 @@ def _now(options: CycleOptions, settings: Settings) -> CycleOptions:
 
 def _count(metrics: GovernorMetrics, event: str, error: BaseException | None) -> None:
     metrics.schedule.labels(event).inc()
-    log.warning("the schedule slipped", event_kind=event, error=repr(error) if error else None)
+    if error is None:
+        log.warning(_SLIPPED[event], event_kind=event)
+    else:
+        log.error("a cycle ended with a fault of the governor itself", error=repr(error))

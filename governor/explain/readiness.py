@@ -68,11 +68,9 @@ def readiness(frame: MeshFrame) -> list[Readiness]:
 def check_report(frame: MeshFrame, history_s: float | None) -> RenderableType:
     """What `governor check` prints; `history_s` is None where the source keeps none."""
     index = frame.index
-    sizes = (
-        f"{len(index.services)} services, {len(index.edges)} edges, "
-        f"{len(index.backends)} backends, {len(index.apis)} APIs"
-    )
-    history = "none kept by this source" if history_s is None else f"{history_s / 3600:.1f} h"
+    counts = {"service": index.services, "edge": index.edges, "backend": index.backends, "API": index.apis}
+    sizes = ", ".join(f"{len(names)} {what}{'' if len(names) == 1 else 's'}" for what, names in counts.items())
+    history = "none kept by this source" if history_s is None else _length(history_s)
     signals = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name in ("signal", "there", "trust"):
         signals.add_column(name, justify="left" if name == "signal" else "right")
@@ -85,5 +83,9 @@ def check_report(frame: MeshFrame, history_s: float | None) -> RenderableType:
     for r in readiness(frame):
         missing, helpful = ", ".join(r.missing) or "-", ", ".join(r.would_help) or "-"
         knobs.add_row(r.knob.value, "yes" if r.ready else "no", missing, helpful)
-    lines = [f"Source answers: {sizes}.", f"Newest sample {frame.age_s:.1f} s old. History: {history}."]
+    lines = [f"The source answers: {sizes}.", f"Newest sample {frame.age_s:.1f} s old. History: {history}."]
     return Group(*map(plain, lines), signals, knobs)
+
+
+def _length(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 3600 else f"{seconds / 3600:.1f} h"

@@ -18,6 +18,7 @@ from rich.table import Table
 
 from governor.domain import Gap
 from governor.explain.rows import HeldProposal, Row, Unknown, as_json, rows, unknowns
+from governor.explain.values import number
 from governor.knobs import Proposal
 
 SHOWN_UNKNOWNS = 20
@@ -83,10 +84,14 @@ def _cells(line: Row) -> tuple[str, ...]:
     change = f"{line.current} -> {line.proposed}"
     if line.uncapped != line.proposed:
         change += f" ({line.uncapped})"
-    why = f"{line.code} {line.summary} Expect {line.expected}."
+    why = f"{line.code} {_sentence(line.summary)} Expect {line.expected}."
     if line.gate:
         why += f"\nheld by {line.gate}: {line.gate_detail}"
     return tuple(plain(text) for text in (line.target, line.knob, change, f"{line.confidence:.2f}", why))
+
+
+def _sentence(text: str) -> str:
+    return text if text.endswith(".") else f"{text}."
 
 
 def closing(advice: Advice) -> str:
@@ -94,7 +99,7 @@ def closing(advice: Advice) -> str:
     held = len(advice.rows) - advice.count
     what = {0: "Nothing to recommend", 1: "1 recommendation"}.get(advice.count, f"{advice.count} recommendations")
     tail = f", {held} held back" if held else ""
-    return f"{what}{tail}. Window of {advice.window_s:g} s up to {moment(advice.at)}. Nothing was written."
+    return f"{what}{tail}. Window of {number(advice.window_s)} s up to {moment(advice.at)}. Nothing was written."
 
 
 def to_json(advice: Advice) -> str:
@@ -151,7 +156,7 @@ def _html_row(line: Row) -> str:
     proposed = escape(line.proposed)
     if line.uncapped != line.proposed:
         proposed += f"<br><small>without bounds and steps: {escape(line.uncapped)}</small>"
-    why = f"<code>{escape(line.code)}</code> {escape(line.summary)} Expect {escape(line.expected)}."
+    why = f"<code>{escape(line.code)}</code> {escape(_sentence(line.summary))} Expect {escape(line.expected)}."
     if line.gate:
         why += f"<br><small>held by <code>{escape(line.gate)}</code>: {escape(line.gate_detail)}</small>"
     return (

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 from governor.domain import Gap
-from governor.explain.values import expected, in_words
+from governor.explain.values import expected, in_words, said
 from governor.knobs import Proposal, value_to_json
 from governor.reasons import Reason
 
@@ -75,7 +75,7 @@ def row(proposal: Proposal, gate: Reason | None = None, detail: str = "") -> Row
         traffic=proposal.traffic,
         expected=expected(proposal.hypothesis),
         code=proposal.reason.code,
-        summary=proposal.summary,
+        summary=said(proposal),
         gate=gate.code if gate else "",
         gate_detail=(detail or gate.sentence) if gate else "",
         advice=gate is None or gate in WRITE_GATES,

@@ -9,6 +9,7 @@ from governor.knobs import (
     InFlightCap,
     KnobValue,
     OutlierDetection,
+    Proposal,
     RateLimit,
     RetryPolicy,
     Timeout,
@@ -62,7 +63,20 @@ _EFFECTS = {
 }
 
 
+def effect(metric: str, value: float, *, bare: bool = False) -> str:
+    """A metric of a hypothesis with its value: `success at least 99.5 %`, `success 93 %` if bare."""
+    name, side, unit = _EFFECTS.get(metric, (metric, "", number))
+    return " ".join(part for part in (name, "" if bare else side, unit(value)) if part)
+
+
 def expected(hypothesis: Hypothesis) -> str:
     """What must be seen for a change to stay: `success at least 99.5 % within 30 s`."""
-    name, side, unit = _EFFECTS.get(hypothesis.metric, (hypothesis.metric, "", number))
-    return f"{name} {side} {unit(hypothesis.bound)} within {seconds(hypothesis.window_s)}".replace("  ", " ")
+    return f"{effect(hypothesis.metric, hypothesis.bound)} within {seconds(hypothesis.window_s)}"
+
+
+def said(proposal: Proposal) -> str:
+    """The law's sentence, with the value within bounds and steps where that is another than the law's."""
+    if proposal.proposed == proposal.uncapped:
+        return proposal.summary
+    change = f"{in_words(proposal.current)} -> {in_words(proposal.proposed)}"
+    return f"{proposal.summary}; within bounds and steps: {change}"

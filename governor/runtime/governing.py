@@ -7,9 +7,11 @@ from collections.abc import Callable
 
 import structlog
 
-from governor.cycle import BlindCycle, CycleOptions, CycleResult, GovernorState, Ports, cycle
+from governor.cycle import BlindCycle, CutShort, CycleOptions, CycleResult, GovernorState, Ports, cycle
+from governor.domain import MeshIndex
 from governor.errors import GovernorError
 from governor.explain.report import Advice
+from governor.policy import unmatched
 from governor.runtime.metrics import GovernorMetrics
 from governor.runtime.status import Status
 
@@ -57,35 +59,52 @@ class Governing:
         self._metrics = metrics
         self._status = status
         self._state = state or GovernorState()
+        self._index: MeshIndex | None = None
+        self._warned: set[str] = set()
 
     def once(self) -> CycleResult | None:
-        """One cycle; None if it failed: the mesh stays as it is and the next cycle tries again."""
+        """One cycle; None if it failed: what it did until then is kept, and the next cycle tries again."""
         number = self._status.snapshot.finished + 1
         started = time.monotonic()
         with structlog.contextvars.bound_contextvars(cycle=number):
+            log.debug("cycle begins")
             try:
                 result = cycle(self._state, self._ports, self._options())
-            except BlindCycle as error:
+            except (BlindCycle, CutShort) as error:
                 self._state = error.state
-                self._failed(error)
-                return None
+                cause = error.__cause__ or error
+                self._failed(cause)
+                if isinstance(cause, GovernorError):
+                    return None
+                raise  # a fault of ours: the scheduler counts it, and the next cycle still comes
             except GovernorError as error:
                 self._failed(error)
                 return None
             except Exception as error:
                 self._failed(error)
-                raise  # a fault of ours: the scheduler counts it, and the next cycle still comes
+                raise
             self._state = result.state
             self._tell(result, time.monotonic() - started)
         return result
 
-    def _failed(self, error: Exception) -> None:
+    def _failed(self, error: BaseException) -> None:
         self._metrics.cycles.labels("failed").inc()
         self._status.failed(f"{type(error).__name__}: {error}")
-        log.error("cycle failed, nothing was changed", error=str(error), kind=type(error).__name__)
+        log.error("cycle failed, the next one tries again", error=str(error), kind=type(error).__name__)
+
+    def _warn(self, index: MeshIndex) -> None:
+        """Once for each selector of a policy that fits nothing in this mesh."""
+        if index is self._index:
+            return
+        self._index = index
+        for warning in unmatched(self._options().policies, index):
+            if warning not in self._warned:
+                log.warning("policy", warning=warning)
+                self._warned.add(warning)
 
     def _tell(self, result: CycleResult, seconds: float) -> None:
         frame, plan = result.frame, result.plan
+        self._warn(frame.index)
         self._metrics.cycles.labels("ok").inc()
         self._metrics.cycle_seconds.observe(seconds)
         self._metrics.last_cycle.set(self._ports.clock.now())

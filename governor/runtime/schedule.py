@@ -6,12 +6,9 @@ one. An exception in a job is only logged by the scheduler, so a listener turns 
 
 from __future__ import annotations
 
-import signal
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import UTC, datetime
-from types import FrameType
 
 from apscheduler.events import (
     EVENT_JOB_ERROR,
@@ -23,6 +20,8 @@ from apscheduler.events import (
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.jobstores.memory import MemoryJobStore
 from apscheduler.schedulers.blocking import BlockingScheduler
+
+from governor.runtime.signals import on_stop
 
 _EVENTS = {
     EVENT_JOB_ERROR: "error",
@@ -36,18 +35,20 @@ def run_every(
     job: Callable[[], None],
     on_event: Callable[[str, BaseException | None], None],
     stop_after: Callable[[], bool] = lambda: False,
+    stop: threading.Event | None = None,
 ) -> None:
     """Call `job` at once and then every `period_s` seconds, until SIGTERM, SIGINT or `stop_after()` is true.
 
     Must be called in the main thread. The cycle that runs when the signal comes is finished first. `on_event`
-    gets `error`, `missed` or `max_instances`, with the exception of an error.
+    gets `error`, `missed` or `max_instances`, with the exception of an error. `stop` ends it as a signal does;
+    set already, nothing is called at all.
     """
     scheduler = BlockingScheduler(
         jobstores={"default": MemoryJobStore()},
         executors={"default": ThreadPoolExecutor(max_workers=1)},
         timezone=UTC,
     )
-    stop = threading.Event()
+    stop = stop or threading.Event()
 
     def once() -> None:
         if stop.is_set():
@@ -75,19 +76,6 @@ def run_every(
         target=lambda: (stop.wait(), scheduler.shutdown(wait=True)), name="closer", daemon=True
     )
     scheduler.add_listener(lambda _: closer.start(), EVENT_SCHEDULER_STARTED)
-    with _signals_set(stop):
+    with on_stop(stop.set):
         scheduler.start()
         closer.join()
-
-
-@contextmanager
-def _signals_set(stop: threading.Event) -> Iterator[None]:
-    def ask(_number: int, _frame: FrameType | None) -> None:
-        stop.set()
-
-    before = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -26,7 +26,9 @@ def _envoy_source(settings: Settings) -> MetricSource:
     from governor.adapters.envoy_admin import EnvoyAdminSource
 
     return EnvoyAdminSource(
-        [str(u).rstrip("/") for u in envoy.admin_urls], [str(u).rstrip("/") for u in envoy.workload_urls]
+        [str(u).rstrip("/") for u in envoy.admin_urls],
+        [str(u).rstrip("/") for u in envoy.workload_urls],
+        timeout_s=envoy.timeout_s,
     )
 
 

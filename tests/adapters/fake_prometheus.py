@@ -6,6 +6,7 @@ import contextlib
 import json
 import re
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +20,56 @@ from governor.adapters.prometheus_queries import read_dialect
 NOW = 1_700_000_000.0
 STEP = 5
 Row = tuple[Mapping[str, str], float | str]
+WEB, DB = "out|ingress|web", "out|web|db"
+
+
+def cluster(values: Mapping[str, float | str]) -> Sequence[Row]:
+    return [({"envoy_cluster_name": name}, value) for name, value in values.items()]
+
+
+def routes(values: Mapping[str, float | str]) -> Sequence[Row]:
+    return [({"envoy_virtual_host": "ingress", "envoy_route": name}, value) for name, value in values.items()]
+
+
+def endpoint(address: str, value: float) -> Row:
+    return {"envoy_cluster_name": DB, "envoy_endpoint_address": address}, value
+
+
+def shop(now: float = NOW) -> dict[str, Sequence[Row]]:
+    """Two edges, two backends, two APIs of which one was never let in; 100 requests/s."""
+    return {
+        "edge.seen": [*cluster({WEB: now - 1, DB: now - 2, "xds_cluster": now - 1})],
+        "edge.count": cluster({WEB: 4, DB: 4}),
+        "edge.resets": cluster({WEB: 0, DB: 0}),
+        "edge.rate": cluster({WEB: 100, DB: 80}),
+        "edge.errors": cluster({DB: 3}),
+        "edge.attempts": cluster({WEB: 100, DB: 90}),
+        "edge.retries": cluster({DB: 10}),
+        "edge.in_flight": cluster({WEB: 4, DB: 2}),
+        "edge.latency_count": cluster({WEB: 2000, DB: 150}),
+        "edge.latency_sum": cluster({WEB: 80, DB: 3}),
+        "edge.latency_p50": cluster({WEB: 0.03, DB: 0.01}),
+        "edge.latency_p99": cluster({WEB: 0.2, DB: 0.1}),
+        "edge.latency_p999": cluster({WEB: 0.3, DB: 0.15}),
+        "backend.seen": [endpoint("10.0.0.1:80", now - 2), endpoint("10.0.0.2:80", now - 2)],
+        "backend.rate": [endpoint("10.0.0.1:80", 50), endpoint("10.0.0.2:80", 40)],
+        "backend.success": [endpoint("10.0.0.1:80", 50), endpoint("10.0.0.2:80", 32)],
+        "backend.pending": [endpoint("10.0.0.1:80", 0.5), endpoint("10.0.0.2:80", 1)],
+        "backend.in_flight": [endpoint("10.0.0.1:80", 1), endpoint("10.0.0.2:80", 1.5)],
+        "api.seen": [
+            *routes({"web.high": now - 1}),
+            ({"envoy_local_http_ratelimit_prefix": "limit.web.low"}, now - 1),
+        ],
+        "api.completed": routes({"web.high": 100}),
+        "api.limited": [({"envoy_local_http_ratelimit_prefix": "limit.web.low"}, 25)],
+        "api.latency_count": routes({"web.high": 2000}),
+        "api.latency_p99": routes({"web.high": 0.25}),
+        "service.cpu_used": [({"namespace": "shop", "workload": "web"}, 3.5)],
+        "service.cpu_limit": [({"namespace": "shop", "workload": "web"}, 8)],
+        "service.replicas": [({"namespace": "shop", "workload": "web"}, 2)],
+        "service.completions": [({"service": "web"}, 60), ({"service": "web", "service_name": "web"}, 40)],
+        "service.seconds": [({"service": "web"}, 5)],
+    }
 
 
 @dataclass(frozen=True)
@@ -44,9 +95,14 @@ class Reply:
 
 
 class FakePrometheus:
-    """Answers the queries of one dialect from `rows`, by the query's name (`edge.rate`); others are empty."""
+    """Answers the queries of one dialect from `rows`, by the query's name (`edge.rate`); others are empty.
 
-    def __init__(self, dialect: str, rows: Mapping[str, Sequence[Row]]) -> None:
+    Over TLS where it is given a context.
+    """
+
+    def __init__(
+        self, dialect: str, rows: Mapping[str, Sequence[Row]], tls: ssl.SSLContext | None = None
+    ) -> None:
         self.rows: dict[str, Sequence[Row]] = dict(rows)
         self.now = NOW
         self.step = STEP
@@ -66,11 +122,14 @@ class FakePrometheus:
         self._samples = {_normal(table.api_samples): "samples.api", _normal(table.edge_samples): "samples.edge"}
         self._server = _Server(("127.0.0.1", 0), _Handler)
         self._server.fake = self
+        self._scheme = "https" if tls else "http"
+        if tls:
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_address[1]}"
+        return f"{self._scheme}://127.0.0.1:{self._server.server_address[1]}"
 
     @property
     def queries(self) -> list[str]:

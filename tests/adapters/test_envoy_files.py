@@ -103,6 +103,29 @@ def test_a_value_reads_as_written_and_comes_off_again(
         assert contents(xds) == fresh
 
 
+@pytest.mark.parametrize(("target", "knob", "value", "files"), VALUES)
+def test_a_catalogue_brought_up_to_date_is_that_of_all_files_and_looks_only_at_those_that_changed(
+    xds: Path, target: Target, knob: Knob, value: KnobValue, files: int
+) -> None:
+    directory = XdsDirectory(xds)
+    old = catalogue(directory.load())
+    put(xds, target, value)
+    new = catalogue(directory.load(), old)
+    fresh = catalogue(XdsDirectory(xds).load())
+    for name in ("layers", "clusters", "assignments", "routes", "limits", "breakers"):
+        assert getattr(new, name) == getattr(fresh, name)
+    assert value_of(new, target, knob) == value
+    assert sum(new.parts[path] is not old.parts[path] for path in new.files) == files
+
+
+def test_a_file_that_is_gone_leaves_the_catalogue(xds: Path) -> None:
+    directory = XdsDirectory(xds)
+    old = catalogue(directory.load())
+    assert "limit.shop.low" in old.limits
+    (xds / "ecds" / "limit.shop.low.json").unlink()
+    assert "limit.shop.low" not in catalogue(directory.load(), old).limits
+
+
 def test_an_untouched_mesh_reads_as_unset(xds: Path) -> None:
     state = knob_state(load(xds), index())
     for unset in (state.cap_default, state.cap_high, state.max_pending, state.retry_budget, state.max_ejection):

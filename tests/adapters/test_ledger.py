@@ -19,10 +19,11 @@ from hypothesis import strategies as st
 
 from governor.adapters.ledger import SqliteLedger
 from governor.adapters.memory import MemoryControlPlane, MemoryLedger
-from governor.cycle import Ports, recover
+from governor.cycle import Ports
 from governor.errors import LedgerError
 from governor.knobs import InFlightCap, Knob, Target, TargetKind
 from governor.ports import Entry, Ledger
+from governor.recovery import recover
 
 BODY = {"before": {"default": 40, "high": 50}, "after": {"default": 20, "high": 25}}
 EDGE_A = Target(TargetKind.EDGE, "a")
@@ -319,11 +320,11 @@ input()
     assert ledger.open_intents() == [entry("a", "intent")]
     assert ledger.verify() == 1
     plane.write(EDGE_A, Knob.IN_FLIGHT_CAP, InFlightCap(20, 25))
-    notes = recover(ports(plane, ledger))
+    _, notes = recover(ports(plane, ledger))
     assert plane.written == {(EDGE_A, Knob.IN_FLIGHT_CAP): InFlightCap(40, 50)}
     assert "decision a has no receipt" in notes[0]
     assert [(e.kind, e.code) for e in ledger.find("a")] == [("intent", "GOV103"), ("verdict", "GOV305")]
-    assert recover(ports(plane, ledger)) == ()
+    assert recover(ports(plane, ledger))[1] == ()
     assert ledger.verify() == 3
     ledger.close()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -12,59 +12,9 @@ from governor.adapters.prometheus import PARTIAL_TRUST, PrometheusOptions, Prome
 from governor.domain import Gap, GapReason, MeshFrame
 from governor.errors import SourceRefused, SourceUnreachable
 
-from .fake_prometheus import NOW, STEP, FakePrometheus, Reply, Row
+from .fake_prometheus import DB, NOW, STEP, WEB, FakePrometheus, Reply, cluster, routes, shop
 
-WEB, DB = "out|ingress|web", "out|web|db"
 WINDOW = 20.0
-
-
-def cluster(values: Mapping[str, float | str]) -> Sequence[Row]:
-    return [({"envoy_cluster_name": name}, value) for name, value in values.items()]
-
-
-def routes(values: Mapping[str, float | str]) -> Sequence[Row]:
-    return [({"envoy_virtual_host": "ingress", "envoy_route": name}, value) for name, value in values.items()]
-
-
-def endpoint(address: str, value: float) -> Row:
-    return {"envoy_cluster_name": DB, "envoy_endpoint_address": address}, value
-
-
-def shop() -> dict[str, Sequence[Row]]:
-    """Two edges, two backends, two APIs of which one was never let in; 100 requests/s."""
-    return {
-        "edge.seen": [*cluster({WEB: NOW - 1, DB: NOW - 2, "xds_cluster": NOW - 1})],
-        "edge.count": cluster({WEB: 4, DB: 4}),
-        "edge.resets": cluster({WEB: 0, DB: 0}),
-        "edge.rate": cluster({WEB: 100, DB: 80}),
-        "edge.errors": cluster({DB: 3}),
-        "edge.attempts": cluster({WEB: 100, DB: 90}),
-        "edge.retries": cluster({DB: 10}),
-        "edge.in_flight": cluster({WEB: 4, DB: 2}),
-        "edge.latency_count": cluster({WEB: 2000, DB: 150}),
-        "edge.latency_sum": cluster({WEB: 80, DB: 3}),
-        "edge.latency_p50": cluster({WEB: 0.03, DB: 0.01}),
-        "edge.latency_p99": cluster({WEB: 0.2, DB: 0.1}),
-        "edge.latency_p999": cluster({WEB: 0.3, DB: 0.15}),
-        "backend.seen": [endpoint("10.0.0.1:80", NOW - 2), endpoint("10.0.0.2:80", NOW - 2)],
-        "backend.rate": [endpoint("10.0.0.1:80", 50), endpoint("10.0.0.2:80", 40)],
-        "backend.success": [endpoint("10.0.0.1:80", 50), endpoint("10.0.0.2:80", 32)],
-        "backend.pending": [endpoint("10.0.0.1:80", 0.5), endpoint("10.0.0.2:80", 1)],
-        "backend.in_flight": [endpoint("10.0.0.1:80", 1), endpoint("10.0.0.2:80", 1.5)],
-        "api.seen": [
-            *routes({"web.high": NOW - 1}),
-            ({"envoy_local_http_ratelimit_prefix": "limit.web.low"}, NOW - 1),
-        ],
-        "api.completed": routes({"web.high": 100}),
-        "api.limited": [({"envoy_local_http_ratelimit_prefix": "limit.web.low"}, 25)],
-        "api.latency_count": routes({"web.high": 2000}),
-        "api.latency_p99": routes({"web.high": 0.25}),
-        "service.cpu_used": [({"namespace": "shop", "workload": "web"}, 3.5)],
-        "service.cpu_limit": [({"namespace": "shop", "workload": "web"}, 8)],
-        "service.replicas": [({"namespace": "shop", "workload": "web"}, 2)],
-        "service.completions": [({"service": "web"}, 60), ({"service": "web", "service_name": "web"}, 40)],
-        "service.seconds": [({"service": "web"}, 5)],
-    }
 
 
 @pytest.fixture

@@ -16,7 +16,6 @@ from governor.domain import (
     MeshIndex,
     ServiceSignals,
 )
-from governor.explain.ledger import explanation, history
 from governor.explain.readiness import NEEDS, check_report, coverage, readiness
 from governor.explain.report import Advice, table, to_html, to_json
 from governor.explain.rows import row, rows, unknowns
@@ -37,7 +36,6 @@ from governor.knobs import (
     TargetKind,
     Timeout,
 )
-from governor.ports import Entry
 from governor.reasons import Reason
 
 
@@ -56,7 +54,7 @@ PROPOSAL = Proposal(
     uncapped=InFlightCap(44, 88),
     direction=Direction.TIGHTEN,
     reason=Reason.CAP_MISSING,
-    summary="gate>shop has no cap; 40 in flight fit <shop>.",
+    summary="gate>shop has no cap, <shop>: in flight none -> 44",
     evidence={"capacity": 100.0, "belief": float("nan")},
     hypothesis=Hypothesis("success_rate", 0.995, 30.0),
     confidence=0.9,
@@ -101,6 +99,13 @@ def test_only_gates_about_writing_leave_the_advice_standing() -> None:
         [], [Held(PROPOSAL, Reason.MODE_RECOMMEND), Held(busy, Reason.DEAD_BAND), Held(busy, Reason.PAUSED)]
     )
     assert [(r.advice, r.traffic) for r in found] == [(True, 500.0), (True, 50.0), (False, 500.0)]
+
+
+def test_a_sentence_with_the_laws_value_says_what_the_bounds_made_of_it() -> None:
+    law = "gate>shop has no cap, <shop>: in flight none -> 44"
+    bounded = "; within bounds and steps: default not set, high not set -> default 40, high 80"
+    assert row(PROPOSAL).summary == law + bounded
+    assert row(replace(PROPOSAL, proposed=PROPOSAL.uncapped)).summary == law
 
 
 def test_unknown_is_told_once_for_each_subject_with_its_reasons() -> None:
@@ -164,18 +169,10 @@ def test_check_says_which_knobs_the_signals_enable() -> None:
     assert {k for k, r in ready.items() if r.ready} == {Knob.IN_FLIGHT_CAP, Knob.CONNECTION_LIMITS}
     assert ready[Knob.RETRIES].missing == ("edge.attempts", "edge.retries")
     text = printed(check_report(seen, None))
-    assert "1 edges" in text
+    assert "2 services, 1 edge, 0 backends" in text
     assert "none kept" in text
 
 
 def test_every_knob_has_needs_and_every_need_is_a_signal() -> None:
     assert set(NEEDS) == set(Knob)
     assert {name for names in NEEDS.values() for name in names} <= set(coverage(frame()))
-
-
-def test_ledger_in_words() -> None:
-    entry = Entry("d1", 0.0, 3, "receipt", "edge/a", "retries", "GOV121", "cut [it]", {"before": {"attempts": 2}})
-    assert "d1" in printed(history([entry]))
-    assert "cut [it]" in printed(history([entry]))
-    assert 'before: {"attempts": 2}' in printed(explanation([entry]))
-    assert "holds nothing" in printed(history([]))

@@ -179,9 +179,9 @@ def test_names_that_are_not_in_the_mesh_are_warned_about() -> None:
 
 
 def test_floors_that_cannot_hold_in_this_mesh_are_warned_about() -> None:
-    warnings = unmatched([preset("balanced")], index(backends=250))
+    warnings = unmatched([preset("balanced")], index(backends=1250))
     assert len(warnings) == 1
-    assert "250 backends of shop>stock cannot sum to 1" in warnings[0]
+    assert "1250 backends of shop>stock cannot sum to 1" in warnings[0]
 
 
 def test_freeze_windows_arrive_in_epoch_seconds() -> None:

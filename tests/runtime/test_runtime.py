@@ -120,6 +120,14 @@ def test_a_signal_finishes_the_cycle_and_returns(number: signal.Signals) -> None
     assert signal.getsignal(number) == before
 
 
+def test_a_signal_before_the_start_runs_nothing() -> None:
+    stop = threading.Event()
+    stop.set()
+    runs: list[int] = []
+    run_every(30.0, lambda: runs.append(1), lambda *_: None, stop=stop)
+    assert runs == []
+
+
 def test_a_cycle_that_is_longer_than_the_period_never_runs_twice_at_once() -> None:
     running = threading.Lock()
     runs: list[bool] = []
