@@ -15,7 +15,6 @@ import pytest
 from governor.lab.document_files import load_scenario
 from tests.benchmarks.closed_loop.lanes import Finished, Lanes
 from tests.benchmarks.closed_loop.progress import watching
-from tests.benchmarks.closed_loop.pulse import Pulse
 from tests.benchmarks.closed_loop.trial import Trial
 
 STAND_IN = textwrap.dedent("""
@@ -54,7 +53,7 @@ def trials(*seeds: int) -> list[Trial]:
 
 def test_a_failed_trial_is_told_with_its_reason_and_the_others_go_on(stand_in: tuple[str, ...]) -> None:
     told: list[Finished] = []
-    assert Lanes(2, "127.0.84", stand_in).run(trials(1, 2, 4, 5), told.append)
+    assert Lanes(2, "127.0.84", command=stand_in).run(trials(1, 2, 4, 5), told.append)
     assert sorted(done.trial.scenario.seed for done in told) == [1, 2, 4, 5]
     (failed,) = [done for done in told if done.outcome is None]
     assert failed.trial.scenario.seed == 2
@@ -70,7 +69,7 @@ def test_an_interrupt_ends_what_runs_and_keeps_what_is_finished(stand_in: tuple[
         told.append(done)
         raise KeyboardInterrupt
 
-    assert not Lanes(2, "127.0.84", stand_in).run(trials(3, 1, 3, 3), interrupt)
+    assert not Lanes(2, "127.0.84", command=stand_in).run(trials(3, 1, 3, 3), interrupt)
     assert [done.trial.scenario.seed for done in told] == [1]
 
 
@@ -80,7 +79,7 @@ def test_a_disturbed_trial_is_run_again_and_the_least_disturbed_counts(
 ) -> None:
     told: list[Finished] = []
     command = (*stand_in, str(tmp_path / "tried"))
-    assert Lanes(1, "127.0.84", command).run(trials(seed), told.append)
+    assert Lanes(1, "127.0.84", command=command).run(trials(seed), told.append)
     (done,) = told
     assert done.outcome is not None
     assert (done.outcome.stall_s, done.tries) == (stall_s, tries)

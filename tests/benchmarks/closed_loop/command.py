@@ -19,7 +19,7 @@ from governor.lab.documents import Scenario
 from governor.lab.envoy_process import envoy_version
 from tests.benchmarks.closed_loop import smoke
 from tests.benchmarks.closed_loop.arms import ARM_NAMES, Skipped, arms_for
-from tests.benchmarks.closed_loop.lanes import NETWORK, Finished, Lanes
+from tests.benchmarks.closed_loop.lanes import NETWORK, TRIES, Finished, Lanes
 from tests.benchmarks.closed_loop.progress import watching
 from tests.benchmarks.closed_loop.report import arms_table, details, disturbed, failures
 from tests.benchmarks.closed_loop.runs import Runs, with_optimum
@@ -46,6 +46,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--scenario", nargs="+", choices=[*TARGETS], default=None, help="only these scenarios")
     parser.add_argument("--arm", nargs="+", choices=ARM_NAMES, default=None, help="only these arms")
     parser.add_argument("--lanes", type=_positive, default=None, help="labs at once (default: one a core)")
+    parser.add_argument(
+        "--tries", type=_positive, default=None, help=f"runs of a disturbed trial at most (default: {TRIES})"
+    )
     parser.add_argument(
         "--network", default=NETWORK, help=f"labs listen on this with .1, .2, ... after it (default: {NETWORK})"
     )
@@ -75,7 +78,7 @@ def main(asked: argparse.Namespace) -> int:
             finished.append(done)
             watch.finished(done)
 
-        whole = Lanes(lanes, asked.network).run(trials, over)
+        whole = Lanes(lanes, asked.network, asked.tries or (1 if asked.short else TRIES)).run(trials, over)
     every = Runs.by_scenario(scenarios, with_optimum(finished))
     judge = smoke.rows if asked.short else judged
     rows = [row for runs in every for row in judge(runs)]

@@ -1,8 +1,8 @@
 """Trials side by side: each lane has its own loopback address and runs one trial after another.
 
 A trial in which the machine stood still is run again at once, whatever its figures; the least disturbed one
-counts. A trial that fails is reported with what it said. Interrupting ends every trial and its lab, and keeps what
-is finished.
+counts. A trial that fails is reported with what it said. Interrupting ends every trial and its lab,
+and keeps what is finished.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ OVERTIME_S = 60.0
 STALL_S = 0.3
 """A trial that the machine kept waiting for longer is run again ..."""
 TRIES = 3
-"""... until it was run this often."""
+"""... until it was run this often, if nobody says otherwise."""
 GRACE_S = 10.0
 """How long a trial that is told to end may take to end its lab."""
 
@@ -52,6 +52,7 @@ class Lanes:
 
     count: int
     network: str = NETWORK
+    tries: int = TRIES
     command: tuple[str, ...] = TRIAL
     """Runs one trial; the trial's directory and the lane's address are appended."""
     _children: set[subprocess.Popen[bytes]] = field(default_factory=set)
@@ -100,7 +101,7 @@ class Lanes:
 
     def _tried(self, trial: Trial, address: str) -> Finished:
         best: Finished | None = None
-        for tries in range(1, TRIES + 1):
+        for tries in range(1, self.tries + 1):
             begun = time.monotonic()
             with TemporaryDirectory(prefix="governor-bench-") as home:
                 try:
@@ -115,7 +116,7 @@ class Lanes:
             if best is None or best.outcome is None or outcome.stall_s < best.outcome.stall_s:
                 best = done
         assert best is not None
-        return replace(best, tries=TRIES)
+        return replace(best, tries=self.tries)
 
     def _trial(self, trial: Trial, home: Path, address: str) -> Outcome:
         write_trial(trial, home)

@@ -19,10 +19,12 @@ class Pulse:
 
     def __init__(self) -> None:
         self.longest_s = 0.0
+        self._last = 0.0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="pulse", daemon=True)
 
     def __enter__(self) -> Self:
+        self._last = time.monotonic()
         self._thread.start()
         return self
 
@@ -33,8 +35,9 @@ class Pulse:
         self._thread.join()
 
     def _beat(self) -> None:
-        last = time.monotonic()
-        while not self._stop.wait(STEP_S):
+        stopped = False
+        while not stopped:
+            stopped = self._stop.wait(STEP_S)
             now = time.monotonic()
-            self.longest_s = max(self.longest_s, now - last - STEP_S)
-            last = now
+            self.longest_s = max(self.longest_s, now - self._last - STEP_S)
+            self._last = now
