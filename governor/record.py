@@ -22,7 +22,7 @@ from governor.ports import Entry, Ledger
 from governor.reasons import Reason
 
 LISTED = 100
-"""Held proposals that the ledger's line of a cycle describes; of the others it has the number by gate."""
+"""Held proposals that the ledger's line of a cycle, and the instance's page, describe; the others are counted."""
 
 
 def decision_id(at: float, cycle: int, position: int) -> str:

@@ -1,4 +1,7 @@
-"""Single proposals of a cycle, made whole: built, put within their bounds, and asked the two late questions."""
+"""Single proposals of a cycle, made whole: built, put within their bounds, and asked the two late questions.
+
+What was made whole and held is kept: the ledger and the instance's page look at the same ones.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ BEFORE_BOUNDS = frozenset({Reason.STALE, Reason.LOW_TRUST, Reason.MODE_OFF, Reas
 
 
 class Builder:
-    """Makes proposals of one cycle whole; what the plan held after it was built is kept."""
+    """Makes proposals of one cycle whole."""
 
     def __init__(self, proposals: Proposals, at: Conditions) -> None:
         self._proposals = proposals
@@ -80,8 +83,11 @@ class Builder:
 
     def held(self, position: int, gate: Reason) -> Held:
         """The proposal at `position`, held by `gate` or by what only shows now that it is built."""
-        if position in self._kept:
-            return self._kept[position]
+        if position not in self._kept:
+            self._kept[position] = self._held(position, gate)
+        return self._kept[position]
+
+    def _held(self, position: int, gate: Reason) -> Held:
         proposal = self.bounded(position)
         rules = self._at.policy.rules_for(proposal.target)
         if rules is None:

@@ -12,14 +12,11 @@ from governor.domain import MeshIndex
 from governor.errors import GovernorError
 from governor.explain.report import Advice
 from governor.policy import unmatched
+from governor.record import LISTED
 from governor.runtime.metrics import GovernorMetrics
 from governor.runtime.status import Status
 
 log = structlog.get_logger("governor")
-
-
-SHOWN_HELD = 200
-"""Held proposals on the instance's page: it is made in every cycle, and held in memory."""
 
 
 def advice_of(result: CycleResult) -> Advice:
@@ -29,12 +26,12 @@ def advice_of(result: CycleResult) -> Advice:
 
 
 def summary_of(result: CycleResult) -> Advice:
-    """What one cycle has to say, on one page: of what is held only the most protecting, built now.
+    """What one cycle has to say, on one page: of what is held only what the ledger describes, too.
 
-    The page is drawn in another thread, which must not ask the control plane anything.
+    Built now: the page is drawn in another thread, which must not ask the control plane anything.
     """
     frame, held, notes = result.frame, result.plan.held, result.notes
-    shown = held[:SHOWN_HELD]
+    shown = held[:LISTED]
     if len(shown) < len(held):
         more = (
             f"Of {len(held)} changes held back these are the {len(shown)} most pressing; `recommend` shows all."

@@ -63,7 +63,9 @@ def test_held_changes_are_built_one_by_one_most_protecting_first() -> None:
     assert law.built == [46]
     assert [h.proposal.target.name for h in plan.held[-2:]] == ["e1", "e0"]
     assert law.built == [46, 1, 0]
+    assert plan.held[0] is first
     assert len(list(plan.held)) == 47
+    assert sorted(law.built) == list(range(47))
     with pytest.raises(IndexError):
         plan.held[47]
 

@@ -16,9 +16,9 @@ from governor.runtime.status import Status
 from tests.benchmarks.cycle import FrameClock, SyntheticSource, make_frame, make_index
 
 
-def instance(cycles: int = 1) -> tuple[Governing, GovernorMetrics, Status]:
+def instance(cycles: int = 1, services: int = 10) -> tuple[Governing, GovernorMetrics, Status]:
     rng = np.random.default_rng(0)
-    index = make_index(10, rng)
+    index = make_index(services, rng)
     source = SyntheticSource([make_frame(index, rng, 15.0 * i) for i in range(cycles)])
     metrics, status = GovernorMetrics("1", "recommend"), Status(15.0)
     options = CycleOptions(load_policies(["balanced"]))
@@ -39,7 +39,7 @@ def test_metrics_count_every_proposal_by_knob_reason_and_gate() -> None:
 def test_the_page_shows_the_most_pressing_and_says_how_many_more_there_are(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(governing, "SHOWN_HELD", 5)
+    monkeypatch.setattr(governing, "LISTED", 5)
     governor, _, status = instance()
     result = governor.once()
     assert result is not None
@@ -51,7 +51,7 @@ def test_the_page_shows_the_most_pressing_and_says_how_many_more_there_are(
 
 
 def test_a_page_that_shows_all_says_nothing_of_more() -> None:
-    governor, _, status = instance()
+    governor, _, status = instance(services=3)
     result = governor.once()
     assert result is not None
     assert status.snapshot.advice is not None
