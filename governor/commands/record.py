@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+import threading
 import time
 from collections.abc import Mapping
 from contextlib import closing
@@ -61,14 +62,16 @@ def record(source: MetricSource, out: Path, pace: Pace) -> int:
         if kept:
             warn(f"{directory}: holds {counted(kept, 'frame')} already, the new ones are added")
         try:
-            made = _until_stopped(source, writer, pace)
+            _until_stopped(source, writer, pace)
         finally:
+            # Counted on disk: a signal may come between a part and any count of ours.
             total = writer.frames
             if new and not total:
                 shutil.rmtree(directory)
     if as_file and total:
         join(directory, out)
         shutil.rmtree(directory)
+    made = total - kept
     if not made:
         warn("stopped before there was a frame")
         return INTERRUPTED
@@ -77,10 +80,13 @@ def record(source: MetricSource, out: Path, pace: Pace) -> int:
     return NOTHING
 
 
-def _until_stopped(source: MetricSource, writer: RecordingWriter, pace: Pace) -> int:
-    """Frames that were made; Ctrl-C and SIGTERM end it at once, a part is whole or not there."""
+def _until_stopped(source: MetricSource, writer: RecordingWriter, pace: Pace) -> None:
+    """Ctrl-C and SIGTERM end it at once; a part is whole or not there."""
+    stopped = threading.Event()
 
     def stop() -> None:
+        # The exception ends a wait for the source. Where Python drops it, in a finaliser, the flag ends the loop.
+        stopped.set()
         raise KeyboardInterrupt
 
     made = 0
@@ -90,19 +96,18 @@ def _until_stopped(source: MetricSource, writer: RecordingWriter, pace: Pace) ->
                 warn(f"recording into {writer.path}; Ctrl-C ends it")
             due = begun = time.monotonic()
             while pace.for_s is None or made == 0 or due - begun < pace.for_s:
-                time.sleep(max(0.0, due - time.monotonic()))
+                if stopped.wait(max(0.0, due - time.monotonic())):
+                    break
                 frame = _frame(source, pace.window_s, first=made == 0)
                 if frame is not None:
                     writer.append(frame)
                     made += 1
-                    status.update(
-                        f"{made} frames, {time.monotonic() - begun:.0f} s: {_size(frame)}; Ctrl-C ends it"
-                    )
+                    told = f"{counted(made, 'frame')}, {time.monotonic() - begun:.0f} s: {_size(frame)}"
+                    status.update(f"{told}; Ctrl-C ends it")
                 # A frame that took longer than the time to the next one leaves turns out.
                 due = max(due + pace.every_s, time.monotonic())
     except KeyboardInterrupt:
         pass  # the user's way to end a recording
-    return made
 
 
 def _frame(source: MetricSource, window_s: float, *, first: bool) -> MeshFrame | None:

@@ -233,10 +233,10 @@ def test_an_error_in_the_middle_of_a_cycle_ends_it(fake: FakePrometheus) -> None
 
 
 def test_a_source_that_is_gone_is_unreachable_and_comes_back(fake: FakePrometheus) -> None:
-    source = PrometheusSource(PrometheusOptions(fake.url, dialect="envoy", timeout_s=0.3), OurClock())
+    source = PrometheusSource(PrometheusOptions(fake.url, dialect="envoy", timeout_s=1.0), OurClock())
     first = source.observe(WINDOW)
     fake.reply = Reply(hang=True)
-    with pytest.raises(SourceUnreachable, match=r"0\.3 s"):
+    with pytest.raises(SourceUnreachable, match="within 1 s"):
         source.observe(WINDOW)
     fake.reply = None
     assert source.observe(WINDOW).index is first.index

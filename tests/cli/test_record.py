@@ -88,6 +88,25 @@ def test_stopped_before_there_was_a_frame(spawn: Spawn, fake: FakePrometheus, tm
     assert "stopped before there was a frame" in governor.errors.read_text()
 
 
+def test_a_signal_right_after_a_part_was_written_counts_that_part(
+    call: Call,
+    fake: FakePrometheus,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    append = RecordingWriter.append
+
+    def then_ctrl_c(writer: RecordingWriter, frame: MeshFrame) -> None:
+        append(writer, frame)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(RecordingWriter, "append", then_ctrl_c)
+    assert call(*arguments(fake, tmp_path / "one.parquet")) == 0
+    assert "1 frame in" in capsys.readouterr().out
+    assert len(frames_of(tmp_path / "one.parquet")) == 1
+
+
 def test_nothing_to_record_is_an_error(
     call: Call, fake: FakePrometheus, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
