@@ -11,7 +11,8 @@ down at once, and a calm window at or above it disproves it at once, so that cap
 although limits still hide the demand for it. While a queue of old requests drains, completions are not what the
 service does with the load it is given, and nothing is learnt downward.
 
-    Q <- min(Q + (A - X) * window, X * (W - W_0))      requests that wait, by balance of flow and Little's law
+    Q <- min(Q + A - X, X * (W - W_0))     step by step: requests that wait, by balance of flow and Little's law;
+                                           0 where CPU use shows idle workers
 
 Sources: Little's law; Gunther, Guerrilla Capacity Planning (USL) for "completion rate while saturated".
 """
@@ -21,7 +22,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from governor.decide.load import Array, ServiceLoad
 
@@ -90,8 +91,18 @@ class CapacityBelief:
         return np.fmax(bound, np.where(self.saturated, np.nan, self.seen))
 
 
-def update(belief: CapacityBelief, load: ServiceLoad, latency_s: Array, window_s: float) -> CapacityBelief:
-    """One window's evidence; `latency_s` (S,) is the objective, used only before a base latency is known."""
+def update(
+    belief: CapacityBelief,
+    load: ServiceLoad,
+    latency_s: Array,
+    window_s: float,
+    arrivals: ArrayLike | None = None,
+) -> CapacityBelief:
+    """One window's evidence.
+
+    `latency_s` (S,) is the objective, used only before a base latency is known. `arrivals` (K, S) are attempts/s
+    in K equal parts of the window, oldest first, NaN where unknown; without them, those of the whole window.
+    """
     enough = np.nan_to_num(load.completions) * window_s >= MIN_REQUESTS
     saturated = _saturated(belief, load, latency_s) & enough
     draining = load.completions > DRAINING * load.arrivals
@@ -103,7 +114,9 @@ def update(belief: CapacityBelief, load: ServiceLoad, latency_s: Array, window_s
     capacity, spread = _blend(belief, sample, saturated, top != belief.top_use)
     seen = np.fmax(np.where(enough, load.completions, np.nan), belief.seen * 0.98)
     seen = np.where(saturated & enough & ~draining, load.completions, seen)
-    queued = _queued(belief.queued, load, base, window_s)
+    parts = load.arrivals[None, :] if arrivals is None else np.asarray(arrivals, np.float64)
+    idle = ~saturated & (load.utilisation < BUSY_CPU * top)
+    queued = np.where(idle, 0.0, _queued(belief.queued, load, base, parts, window_s))
     return CapacityBelief(capacity, spread, seen, base, path, top, queued, saturated, calm)
 
 
@@ -155,13 +168,19 @@ def _sample(
     return np.where(np.isfinite(by_cpu), by_cpu, by_queue)
 
 
-def _queued(old: Array, load: ServiceLoad, base: Array, window_s: float) -> Array:
-    """Requests that wait at the end of the window; the latency of what completes tells how many waited before."""
-    flow = np.nan_to_num(load.arrivals - load.completions) * window_s
+def _queued(old: Array, load: ServiceLoad, base: Array, arrivals: Array, window_s: float) -> Array:
+    """Requests that wait at the end of the window; the latency of what completes tells how many waited before.
+
+    It is also the most there can have been: what arrives at a full queue is refused and does not wait.
+    """
     waited = np.maximum(load.own_latency - np.nan_to_num(base), 0.0)
-    by_latency = np.nan_to_num(load.completions * waited)
-    balance = np.where(np.isfinite(old), np.maximum(np.nan_to_num(old) + flow, 0.0), np.inf)
-    return np.asarray(np.minimum(balance, by_latency), np.float64)
+    most = np.nan_to_num(load.completions * waited)
+    queued = np.where(np.isfinite(old), np.nan_to_num(old), most)
+    step = window_s / len(arrivals)
+    for part in arrivals:
+        flow = np.where(np.isfinite(part), part, load.arrivals) - load.completions
+        queued = np.clip(queued + np.nan_to_num(flow) * step, 0.0, most)
+    return np.asarray(queued, np.float64)
 
 
 def _blend(

@@ -1,7 +1,8 @@
 """In-flight caps: the fast layer, one cap a priority class on each edge.
 
-    N_s = C_s * (W + tau)     tau = W_0 * clip(3 / sqrt(C_s W_0), .25, 1), at least 10 ms, within the reserve
-    high    = part of N_s
+    N_s = C_s * (W + tau)     tau = W_0 * clip(3 / sqrt(C_s W_0), .25, 1), at least 10 ms, within the reserve,
+                                    and as much again for each call that a request makes further on
+    high    = part of max(N_s, h + 5 sqrt(h))     h = high arrivals * (W + tau)
     default = part of clip((C_s - high arrivals) * (W + tau), 5 % of N_s, N_s)
     part of n = n * share + sqrt(n * share * (1 - share))
 
@@ -32,6 +33,8 @@ from governor.reasons import Reason
 LOSS = 0.5
 REACH = 0.6
 LEAST_WAIT = 0.35
+HIGH_BURST = 5.0
+MAX_DEPTH = 8
 DEAD_BAND = 0.2
 GROWTH = 1.5
 REFUSED = 0.02
@@ -46,7 +49,7 @@ def wanted(s: Situation) -> tuple[Array, Array]:
     objective = s.policy.latency_s.astype(np.float64)
     belief, load = s.belief, s.load
     urgent_high = _high_arrivals(s)
-    stay = belief.path_latency + _wait(s, urgent_high)
+    stay = belief.path_latency + _along_the_path(s, _wait(s, urgent_high))
     by_model = belief.capacity * stay
     blind = np.nan_to_num(load.completions) * objective / 2.0
     total = np.where(np.isfinite(by_model), by_model, np.where(blind > 0, blind, np.nan))
@@ -55,7 +58,10 @@ def wanted(s: Situation) -> tuple[Array, Array]:
     share = np.clip(s.edge_share, 0.02, 1.0)
     quiet = ~(s.frame.edge.rate > MIN_RATE)
     low = np.where(quiet, np.nan, np.maximum(_part(default[callee], share), MIN_CAP))
-    high = np.where(quiet, np.nan, np.maximum(_part(total[callee], share), MIN_CAP))
+    # The high class is bounded by what it asks for, so its cap may leave room for its bursts.
+    asked = np.nan_to_num(urgent_high * stay)
+    burst = np.fmax(total, asked + HIGH_BURST * np.sqrt(asked))
+    high = np.where(quiet, np.nan, np.maximum(_part(burst[callee], share), MIN_CAP))
     return _grown(s, low, s.knobs.cap_default), _grown(s, high, s.knobs.cap_high)
 
 
@@ -78,6 +84,22 @@ def _wait(s: Situation, high: Array) -> Array:
         asked = np.where(part < 1.0 - LOSS, (1.0 - part) / (1.0 - LOSS - part), np.inf)
     reserve = reach / np.minimum(asked, (2.0 - part) / (1.0 - LOSS)) - belief.path_latency
     return np.maximum(np.clip(belief.slack, 0.01, reserve), np.maximum(LEAST_WAIT * belief.base_latency, 0.01))
+
+
+def _along_the_path(s: Situation, wait: Array) -> Array:
+    """(S,) seconds of wait for each request at a service and at all that it calls; cycles end at `MAX_DEPTH`."""
+    index, edge = s.frame.index, s.frame.edge
+    made = np.nan_to_num(s.load.completions)[index.edge_caller]
+    calls = np.divide(np.nan_to_num(edge.attempts), made, out=np.zeros(len(made)), where=made > 0)
+    own = np.nan_to_num(wait)
+    below = np.zeros(len(own))
+    for _ in range(MAX_DEPTH):
+        each = calls * (own + below)[index.edge_callee]
+        deeper = np.bincount(index.edge_caller, weights=each, minlength=len(own)).astype(np.float64)
+        if np.allclose(deeper, below, rtol=0.01):
+            break
+        below = deeper
+    return np.asarray(wait + below, np.float64)
 
 
 def _high_arrivals(s: Situation) -> Array:

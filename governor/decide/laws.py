@@ -61,12 +61,14 @@ def decide(
         )
     load = service_load(frame)
     objective = policy.latency_s.astype(np.float64)
-    believed = capacity.update(old.capacity, load, objective, frame.window_s)
+    added = _added_samples(frame)
+    arrivals = added.service_arrivals if added is not None else None
+    believed = capacity.update(old.capacity, load, objective, frame.window_s, arrivals)
     believed = capacity.with_work_time(believed, frame.service.cpu_used.astype(np.float64), load)
     evidence = backends.update(old.backends, frame)
     cost_state = old.cost
-    if (fresh := _fresh_samples(frame)) is not None:
-        cost_state = cost_matrix.update(cost_state, fresh)
+    if added is not None and _clean(frame):
+        cost_state = cost_matrix.update(cost_state, added)
     busy = believed.saturated | (load.arrivals + load.overflow > BUSY * believed.capacity)
     cost = cost_matrix.solve(cost_state, index, busy)
     situation = Situation(frame, knobs, policy, load, believed, evidence, cost, period_s)
@@ -74,13 +76,17 @@ def decide(
     return Beliefs(index, believed, evidence, cost_state), proposals
 
 
-def _fresh_samples(frame: MeshFrame) -> RateSamples | None:
-    """The rows that this window added, unless requests were refused or lost on the way in it."""
-    samples, edge = frame.samples, frame.edge
-    if samples is None:
-        return None
-    lost = np.nansum(edge.overflow) + np.nansum(edge.timeouts) + np.nansum(edge.retries)
-    if lost > CLEAN_OVERFLOW * max(float(np.nansum(edge.attempts)), 1e-9):
+def _added_samples(frame: MeshFrame) -> RateSamples | None:
+    """The rows that this window added."""
+    samples = frame.samples
+    if samples is None or not len(samples.service_arrivals):
         return None
     rows = max(1, round(frame.window_s / samples.step_s))
     return RateSamples(samples.api_admitted[-rows:], samples.service_arrivals[-rows:], samples.step_s)
+
+
+def _clean(frame: MeshFrame) -> bool:
+    """Whether hardly any request was refused or lost on the way, so that arrivals follow what was admitted."""
+    edge = frame.edge
+    lost = np.nansum(edge.overflow) + np.nansum(edge.timeouts) + np.nansum(edge.retries)
+    return bool(lost <= CLEAN_OVERFLOW * max(float(np.nansum(edge.attempts)), 1e-9))

@@ -32,6 +32,7 @@ from governor.reasons import Reason
 RHO_CAPPED = 1.04
 RHO_BARE = 0.9
 STEP_UP = 1.25
+BY_ITSELF_S = 1.0
 LOOSE = 1.5
 """Times the demand: where a limit that is no longer needed goes before it is taken off."""
 RELEASE_AT = 1.3
@@ -73,12 +74,12 @@ def demand(s: Situation, guarded: NDArray[np.bool_]) -> Array:
 def backlog(s: Situation) -> Array:
     """(S,) requests at a service whose callers have gone: what is there, less what callers still wait for.
 
-    Less than one service time's worth of them is noise.
+    What it works off in `BY_ITSELF_S` needs no help: the caps let in less than it completes.
     """
     belief, load = s.belief, s.load
     there = np.nan_to_num(belief.queued + load.completions * belief.base_latency)
     dead = there - np.nan_to_num(load.in_flight)
-    return np.where(dead > np.nan_to_num(belief.capacity * belief.base_latency), dead, 0.0)
+    return np.asarray(np.maximum(dead - BY_ITSELF_S * np.nan_to_num(belief.capacity), 0.0), np.float64)
 
 
 def budget(s: Situation) -> Array:

@@ -12,7 +12,7 @@ from governor.adapters.clock import SystemClock
 from governor.adapters.envoy_admin import EnvoyAdminSource
 from governor.adapters.envoy_files import EnvoyFilesControlPlane
 from governor.adapters.memory import MemoryLedger
-from governor.cycle import BlindCycle, CycleOptions, CycleResult, GovernorState, Ports, cycle
+from governor.cycle import BlindCycle, CutShort, CycleOptions, CycleResult, GovernorState, Ports, cycle
 from governor.errors import LabError
 from governor.lab.mesh import MeshLab, Progress
 from governor.lab.results import LoadResult
@@ -26,7 +26,7 @@ class GovernedRun:
     load: LoadResult
     cycles: tuple[CycleResult, ...]
     blind: tuple[str, ...]
-    """Why cycles had no frame."""
+    """Why cycles had no frame, or were cut short."""
 
 
 def run_governed(
@@ -75,7 +75,7 @@ def _govern(
             return cycles, blind
         try:
             result = cycle(state, ports, options)
-        except BlindCycle as error:
+        except (BlindCycle, CutShort) as error:
             state = error.state
             blind.append(str(error))
         else:
