@@ -4,7 +4,7 @@
     consecutive_5xx = ceil(ln(requests a week) / ln(1 / p_0))       one false ejection a week at error share p_0
 
 Envoy's default of 10 % ejects nobody from fewer than ten hosts. Only looked at where detection is on.
-Sources: Envoy outlier detection; ALGORITHMS 5.4.
+Source: Envoy, arch_overview/upstream/outlier.
 """
 
 from __future__ import annotations

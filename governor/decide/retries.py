@@ -6,7 +6,7 @@
 
 `depth` is the number of hops from the entry to the callee, so that budgets multiply to a bounded whole.
 Sources: Bronson et al. and Huang et al. (OSDI'22) on metastable failures; Google SRE, Addressing Cascading
-Failures; ALGORITHMS 5.3.
+Failures.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ counts: a proxy that balances by requests in flight sends more than its weight t
 once. The floor keeps evidence coming, so that a recovered backend is seen. The move away is at once, the way
 back is by steps. When more than one backend and more than 30 % of a pool look faulty, or the rest could not
 carry the load, it is overload and not a faulty backend: nothing is moved. Weights never follow latency as
-such: that law limit-cycles above about 75 % utilisation (ALGORITHMS 5.2).
+such: that law limit-cycles above about 75 % utilisation.
 """
 
 from __future__ import annotations
