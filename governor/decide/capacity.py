@@ -33,9 +33,11 @@ BUSY_CPU = 0.9
 """A window with more CPU use is not calm, whatever its latency."""
 NEIGHBOUR = 0.85
 """Part of the known top use below which a queueing pool shows that something else takes its cores."""
+SAME_NEIGHBOUR = 0.97
+"""The same where something is already known to take cores: the first window of it was a mixed one."""
 STAFFING = 3.0
 """Waiting requests that keep c workers busy, in units of sqrt(c): Halfin & Whitt 1981, and room for imbalance."""
-CALM = 0.4
+CALM = 0.25
 """Wait of a calm window at most, as part of `CapacityBelief.slack`."""
 PROBE = 1.5
 """Raise of the estimate after a calm window near it in which demand was refused, where no CPU is reported."""
@@ -131,7 +133,7 @@ def _saturated(belief: CapacityBelief, load: ServiceLoad, latency_s: Array) -> N
 
 def _base_latency(belief: CapacityBelief, load: ServiceLoad, usable: NDArray[np.bool_]) -> tuple[Array, Array]:
     """Base latencies follow windows without a queue: quickly down, slowly up, and never far up in one window."""
-    calm = usable & ~(load.utilisation > 0.85)
+    calm = usable & ~(load.utilisation > 0.85 * belief.top_use)
 
     def follow(old: Array, sample: Array) -> Array:
         gain = np.where(sample < old, 0.3, 0.05)
@@ -147,7 +149,7 @@ def _top_use(
 ) -> Array:
     """CPU use at saturation: down to where a pool queues far below it, up with use, back to 1 once disproved."""
     use, top = load.utilisation, belief.top_use
-    neighbour = saturated & (use < NEIGHBOUR * top)
+    neighbour = saturated & (use < np.where(top < 1.0, SAME_NEIGHBOUR, NEIGHBOUR) * top)
     top = np.where(neighbour, np.clip(use, 0.05, 1.0), np.fmax(top, np.fmin(use, 1.0)))
     disproved = calm & (use >= 0.9 * top)
     return np.asarray(np.where(disproved, 1.0, top), np.float64)

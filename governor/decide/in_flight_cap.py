@@ -2,7 +2,7 @@
 
     N_s = C_s * (W + tau)     tau = W_0 * clip(3 / sqrt(C_s W_0), .25, 1), at least 10 ms, within the reserve,
                                     and as much again for each call that a request makes further on
-    high    = part of max(N_s, h + 5 sqrt(h))     h = high arrivals * (W + tau)
+    high    = part of max(N_s, h + 6 sqrt(h))     h = high arrivals * (W + tau)
     default = part of clip((C_s - high arrivals) * (W + tau), 5 % of N_s, N_s)
     part of n = n * share + sqrt(n * share * (1 - share))
 
@@ -33,9 +33,13 @@ from governor.reasons import Reason
 LOSS = 0.5
 REACH = 0.6
 LEAST_WAIT = 0.35
-HIGH_BURST = 5.0
+HIGH_BURST = 6.0
 MAX_DEPTH = 8
 DEAD_BAND = 0.2
+HIGH_DEAD_BAND = 0.08
+"""For more room for the high class: refusing it costs more than a write."""
+KEEP = 2.0
+"""Times the law's value up to which a cap is left as it is while the callee hardly queues."""
 GROWTH = 1.5
 REFUSED = 0.02
 """Share of requests refused from which a cap counts as too tight for a callee that does not queue."""
@@ -62,7 +66,9 @@ def wanted(s: Situation) -> tuple[Array, Array]:
     asked = np.nan_to_num(urgent_high * stay)
     burst = np.fmax(total, asked + HIGH_BURST * np.sqrt(asked))
     high = np.where(quiet, np.nan, np.maximum(_part(burst[callee], share), MIN_CAP))
-    return _grown(s, low, s.knobs.cap_default), _grown(s, high, s.knobs.cap_high)
+    return _grown(s, low, s.knobs.cap_default), np.where(
+        np.isfinite(belief.capacity)[callee], high, _grown(s, high, s.knobs.cap_high)
+    )
 
 
 def _part(whole: Array, share: Array) -> Array:
@@ -128,9 +134,12 @@ def propose(s: Situation) -> Batch:
     """A proposal for each edge whose caps differ from the law's by more than the dead band."""
     default, high = wanted(s)
     known = np.isfinite(default) & np.isfinite(high)
-    rel_low = np.abs(np.round(default) / s.knobs.cap_default - 1.0)
-    rel_high = np.abs(np.round(high) / s.knobs.cap_high - 1.0)
-    moved = (rel_low > DEAD_BAND) | (rel_high > DEAD_BAND)
+    rel_low = np.round(default) / s.knobs.cap_default - 1.0
+    rel_high = np.round(high) / s.knobs.cap_high - 1.0
+    moved = (np.abs(rel_low) > DEAD_BAND) | (np.abs(rel_high) > DEAD_BAND) | (rel_high > HIGH_DEAD_BAND)
+    lower = (rel_low <= 0) & (rel_high <= HIGH_DEAD_BAND)
+    harmless = lower & s.belief.calm[s.frame.index.edge_callee] & (s.knobs.cap_default < KEEP * default)
+    moved &= ~harmless
     unset = ~np.isfinite(s.knobs.cap_default) | ~np.isfinite(s.knobs.cap_high)
     active = s.policy.active(Knob.IN_FLIGHT_CAP)
     edges = np.flatnonzero(known & active & (moved | unset))

@@ -97,7 +97,8 @@ def solve(s: Situation) -> Solution:
     found = allocate(wanted, s.cost, budget(s), s.policy.api_tier, s.policy.api_share)
     binding = (found.admitted < BINDING * wanted) & (wanted > 0)
     # The lower bound says how far to cut; whether to cut at all, the estimate says.
-    overfull = (s.cost @ wanted > RHO_BARE * s.belief.capacity) | s.belief.saturated
+    offered = np.nan_to_num(s.frame.api.offered.astype(np.float64))
+    overfull = (s.cost @ offered > RHO_BARE * s.belief.capacity) | s.belief.saturated
     bare = ~guarded & overfull[np.maximum(found.bottleneck, 0)]
     needed = binding & (bare | (guarded & _beyond_caps(s, found, uses)))
     return Solution(found, wanted, guarded, np.asarray(needed, np.bool_))
