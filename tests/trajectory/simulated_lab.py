@@ -34,7 +34,8 @@ from governor.lab.results import LoadResult
 from governor.observe.index import EdgeName, mesh_index
 from governor.policy import load_policies
 from governor.ports import Ledger
-from tests.trajectory.simulated_mesh import Bucket, Mesh
+from tests.trajectory.simulated_mesh import Mesh
+from tests.trajectory.simulated_proxy import Bucket
 
 STEP_S = 1.0
 HISTOGRAM_S = 10.0
