@@ -1,19 +1,23 @@
 """Evidence on each backend, gathered over several windows so that one at its floor weight can still be judged.
 
-    N <- f N + attempts,  E <- f E + errors,  F <- f F + in-flight seconds
+    N <- f N + attempts,  E <- f E + errors,  F <- f F + in-flight seconds,  T <- f T + seconds
     f = clip(1 - attempts / 30, 0.2, 0.95) a window
     latency = F / N (Little's law),  error share = E / N
 
+In-flight is sampled, a few looks a window, each a Poisson count: at ten requests/s of 50 ms it is half a request
+give or take one. So a latency far from the pool's must also be three standard errors of that away.
+
+What it did with another share of the traffic (`RESHARED` times more or less) says nothing: then it starts anew.
 A busy backend is judged by its last window or two, so that one that turns slow is seen in the first; one on few
 requests forgets slowly, so that it can still be judged, and below `MIN_ATTEMPTS` is not.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from governor.decide.load import Array
 from governor.domain import MeshFrame
@@ -22,12 +26,12 @@ FORGET = 0.2
 KEEP = 0.95
 REMEMBERED = 30.0
 """Attempts a window from which evidence is forgotten at the full rate."""
+RESHARED = 2.0
 MIN_ATTEMPTS = 12.0
 SLOW = 3.0
 """Times the median latency of the pool from which a backend counts as slow."""
 FAILING = 0.05
 """Error share above the pool's from which a backend counts as failing, if it is also significant."""
-
 APART = 4.0
 """Times the others' error share from which it is the backend that fails, and not the load."""
 
@@ -40,13 +44,19 @@ class BackendEvidence:
     errors: Array
     flight: Array
     """In-flight seconds."""
+    seconds: Array
+    looks: Array
+    """Samples of in-flight."""
     good_windows: Array
     """Windows in a row in which the backend looked as its peers do."""
+    share: Array
+    """Of its pool's traffic, as set when the evidence was gathered; NaN where nothing was."""
 
     @classmethod
     def none(cls, size: int) -> BackendEvidence:
         """No evidence on `size` backends."""
-        return cls(np.zeros(size), np.zeros(size), np.zeros(size), np.zeros(size))
+        nothing = np.zeros(size)
+        return cls(nothing, nothing, nothing, nothing, nothing, nothing, np.full(size, np.nan))
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,26 +73,33 @@ class BackendVerdict:
     """Error share of the other backends of the pool."""
     slow: NDArray[np.bool_]
     failing: NDArray[np.bool_]
+    known: NDArray[np.bool_]
+    """There were requests enough to judge by."""
 
 
-def update(evidence: BackendEvidence, frame: MeshFrame) -> BackendEvidence:
-    """Add one window; a backend without a measurement keeps decayed evidence."""
+def update(evidence: BackendEvidence, frame: MeshFrame, share: ArrayLike) -> BackendEvidence:
+    """Add one window; a backend without a measurement keeps decayed evidence. `share` (B,): as it is set now."""
+    now = np.asarray(share, np.float64)
     window = frame.window_s
     attempts = np.nan_to_num(frame.backend.rate.astype(np.float64)) * window
     errors = np.nan_to_num(frame.backend.errors.astype(np.float64)) * window
     flight = np.nan_to_num(frame.backend.in_flight.astype(np.float64)) * window
-    keep = np.clip(1.0 - attempts / REMEMBERED, FORGET, KEEP)
+    looks = max(1.0, window / frame.samples.step_s) if frame.samples is not None else 1.0
+    with np.errstate(divide="ignore", invalid="ignore"):
+        reshared = np.abs(np.log(now / evidence.share)) > np.log(RESHARED) - 1e-9
+    keep = np.where(reshared, 0.0, np.clip(1.0 - attempts / REMEMBERED, FORGET, KEEP))
     grown = BackendEvidence(
         keep * evidence.attempts + attempts,
         keep * evidence.errors + np.minimum(errors, attempts),
         keep * evidence.flight + flight,
-        evidence.good_windows,
+        keep * evidence.seconds + window,
+        keep * evidence.looks + looks,
+        np.where(reshared, 0.0, evidence.good_windows),
+        now,
     )
     found = judge(grown, frame.index.backend_edge)
     good = ~found.slow & ~found.failing & (grown.attempts >= MIN_ATTEMPTS)
-    return BackendEvidence(
-        grown.attempts, grown.errors, grown.flight, np.where(good, evidence.good_windows + 1, 0.0)
-    )
+    return replace(grown, good_windows=np.where(good, grown.good_windows + 1, 0.0))
 
 
 def judge(evidence: BackendEvidence, pool: NDArray[np.int32]) -> BackendVerdict:
@@ -106,8 +123,29 @@ def judge(evidence: BackendEvidence, pool: NDArray[np.int32]) -> BackendVerdict:
     error = np.sqrt(pooled * (1 - pooled) * (1 / np.maximum(evidence.attempts, 1.0) + 1 / others))
     alone = np.bincount(pool, minlength=size)[pool] < 2
     failing = known & (share - rest > np.maximum(FAILING, 3.0 * error)) & (share > APART * rest) & ~alone
-    slow = known & (latency > SLOW * median) & (latency - median > 0.01) & ~alone
-    return BackendVerdict(latency, share, median, rest, slow, failing)
+    slow = (
+        known
+        & (latency > SLOW * median)
+        & (latency - median > 0.01)
+        & _significant(evidence, pool, size)
+        & ~alone
+    )
+    return BackendVerdict(latency, share, median, rest, slow, failing, known)
+
+
+def _significant(evidence: BackendEvidence, pool: NDArray[np.int32], size: int) -> NDArray[np.bool_]:
+    """(B,) more in flight than the others' latency explains, by three standard errors of Poisson counts.
+
+    excess = L - r W_others;  variance = (r W + (r W)^2 / (r_others W)) / looks;  W: latency of the whole pool
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        rate, level = evidence.attempts / evidence.seconds, evidence.flight / evidence.seconds
+        all_rate, all_level = (np.bincount(pool, np.nan_to_num(x), size)[pool] for x in (rate, level))
+        expected = rate * all_level / all_rate
+        excess = level - rate * (all_level - level) / (all_rate - rate)
+        apart = expected**2 / ((all_rate - rate) * all_level / all_rate)
+        error = np.sqrt((expected + apart) / evidence.looks)
+    return np.asarray(excess > 3.0 * error, np.bool_)
 
 
 def _median_by(group: NDArray[np.int32], values: Array, size: int) -> Array:

@@ -65,7 +65,7 @@ def decide(
     arrivals = added.service_arrivals if added is not None else None
     believed = capacity.update(old.capacity, load, objective, frame.window_s, arrivals)
     believed = capacity.with_work_time(believed, frame.service.cpu_used.astype(np.float64), load)
-    evidence = backends.update(old.backends, frame)
+    evidence = backends.update(old.backends, frame, knobs.weight)
     cost_state = old.cost
     if added is not None and _clean(frame):
         cost_state = cost_matrix.update(cost_state, added)

@@ -3,13 +3,13 @@
     faulty:  w = floor          floor = (1 - q) / 2 if slow, (1 - a) / (2 e) if failing, both within 0.1 .. 2 %
     good:    w = (1 - sum of floors) / number of good    (returning ones by at most +10 % of the pool a step)
 
-q is the quantile of the latency objective, a the availability objective, e the backend's share of errors:
-what a floor still sends to a faulty backend must not cost the objective. It is the part of the pool that
-counts: a proxy that balances by requests in flight sends more than its weight to a backend that fails at
-once. The floor keeps evidence coming, so that a recovered backend is seen. The move away is at once, the way
-back is by steps. When more than one backend and more than 30 % of a pool look faulty, or the rest could not
-carry the load, it is overload and not a faulty backend: nothing is moved. Weights never follow latency as
-such: that law limit-cycles above about 75 % utilisation.
+q is the quantile of the latency objective, a the availability objective, e the backend's share of errors: what
+a floor still sends to a faulty backend must not cost the objective. It is the part of the pool that counts: a
+proxy that balances by requests in flight sends more than its weight to a backend that fails at once. The floor
+keeps evidence coming, so that a recovered backend is seen; where it is too little to judge by, the backend gets
+2 % after a while. The move away is at once, the way back is by steps. When more than one backend and more than
+30 % of a pool look faulty, or the rest could not carry the load, it is overload and not a faulty backend:
+nothing is moved. Weights never follow latency as such: that law limit-cycles above about 75 % utilisation.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ STEP = 0.10
 DEAD_BAND = 0.01
 LEAST_SHARE = 0.001
 MOST_FLOOR = 0.02
+PATIENCE_S = 60.0
+"""Seconds of evidence with too few requests to judge after which a backend gets the largest floor."""
 FAULTY_SHARE = 0.30
 CLEAN_WINDOWS = 4
 RHO_MAX = 0.9
@@ -54,7 +56,9 @@ def wanted(s: Situation, found: BackendVerdict) -> Array:
     faulty = (found.slow | found.failing) & ~_overload(s, found)
     held = now < 0.5 / np.maximum(size, 1)
     ready = held & ~faulty & (s.backends.good_windows >= CLEAN_WINDOWS)
-    target = np.where(faulty | (held & ~ready), np.minimum(now, floor), np.nan)
+    starved = held & ~found.known & (s.backends.seconds >= PATIENCE_S)
+    target = np.where(faulty, np.minimum(now, floor), np.where(held & ~ready, now, np.nan))
+    target = np.where(starved, np.maximum(now, np.minimum(MOST_FLOOR, 1.0 / np.maximum(size, 1))), target)
     target = np.where(ready, np.minimum(now + STEP, 1.0 / np.maximum(size, 1)), target)
     fixed = np.bincount(pool, weights=np.nan_to_num(target), minlength=edges)[pool]
     free = np.bincount(pool, weights=~np.isfinite(target), minlength=edges)[pool]
@@ -90,37 +94,40 @@ def propose(s: Situation) -> Batch:
     moved[index.backend_edge[np.abs(shares - now) > DEAD_BAND]] = True
     active = s.policy.active(Knob.WEIGHTS) & (s.frame.edge.rate > 0)
     edges = np.flatnonzero(active & moved)
-    worst = _most_moved(index.backend_edge, edges, shares, now)
-    away = shares[worst] < now[worst] - DEAD_BAND / 2
-    other = pick(away, Reason.BACKEND_SLOW, Reason.BACKEND_RECOVERED)
-    speaks = dict(zip(edges.tolist(), worst.tolist(), strict=True))
+    cut = (found.slow | found.failing) & (shares < now - DEAD_BAND / 2)
+    first = _first_moved(index.backend_edge, edges, shares - now, cut)
+    away = cut[first]
+    cause = pick(found.failing[first], Reason.BACKEND_FAILING, Reason.BACKEND_SLOW)
+    speaks = dict(zip(edges.tolist(), first.tolist(), strict=True))
     return Batch.of(
         Knob.WEIGHTS,
         edges,
         lambda line: _proposal(s, line, speaks[line.row], found, shares, now),
         direction=pick(away, Direction.SHIFT, Direction.LOOSEN),
-        reason=pick(found.failing[worst], Reason.BACKEND_FAILING, other),
+        reason=pick(~away, Reason.BACKEND_RECOVERED, cause),
         urgent=away,
-        traffic=s.traffic_of(edges) * np.abs(shares[worst] - now[worst]),
+        traffic=s.traffic_of(edges) * np.abs(shares[first] - now[first]),
         confidence=s.frame.trust_of("backend.rate", "backend.errors", "backend.in_flight"),
     )
 
 
-def _most_moved(pool: NDArray[np.int32], edges: NDArray[np.intp], shares: Array, now: Array) -> NDArray[np.intp]:
-    """The backend of each of `edges` (sorted) whose share moves most, one that is cut before one that gains."""
+def _first_moved(
+    pool: NDArray[np.int32], edges: NDArray[np.intp], change: Array, cut: NDArray[np.bool_]
+) -> NDArray[np.intp]:
+    """The backend that each of `edges` (sorted) is about: one that is cut, else one that gains; largest move."""
     members = np.flatnonzero(np.isin(pool, edges))
-    moved = np.abs(shares - now)[members] + (shares < now)[members]
-    order = np.lexsort((-moved, pool[members]))
+    rank = np.abs(change) + np.where(cut, 4.0, np.where(change > 0, 2.0, 0.0))
+    order = np.lexsort((-rank[members], pool[members]))
     return members[order[np.searchsorted(pool[members][order], edges)]]
 
 
-def _proposal(s: Situation, line: Line, worst: int, found: BackendVerdict, shares: Array, now: Array) -> Proposal:
+def _proposal(s: Situation, line: Line, first: int, found: BackendVerdict, shares: Array, now: Array) -> Proposal:
     index, edge = s.frame.index, line.row
     members = np.flatnonzero(index.backend_edge == edge)
-    name = index.backends[worst]
-    latency, peers = float(found.latency[worst]), float(found.pool_latency[worst])
+    name = index.backends[first]
+    latency, peers = float(found.latency[first]), float(found.pool_latency[first])
     if line.reason is Reason.BACKEND_FAILING:
-        cause = f"fails {found.error_share[worst]:.1%}, its peers {found.pool_errors[worst]:.1%}"
+        cause = f"fails {found.error_share[first]:.1%}, its peers {found.pool_errors[first]:.1%}"
     elif line.reason is Reason.BACKEND_SLOW:
         cause = f"takes {1000 * latency:.0f} ms, its peers {1000 * peers:.0f} ms"
     else:
@@ -134,13 +141,13 @@ def _proposal(s: Situation, line: Line, worst: int, found: BackendVerdict, share
         uncapped=value,
         direction=line.direction,
         reason=line.reason,
-        summary=f"{name} of {index.edges[edge]} {cause}: share {now[worst]:.1%} -> {shares[worst]:.1%}",
+        summary=f"{name} of {index.edges[edge]} {cause}: share {now[first]:.1%} -> {shares[first]:.1%}",
         evidence={
             "latency_s": latency,
             "pool_latency_s": peers,
-            "error_share": float(found.error_share[worst]),
-            "pool_error_share": float(found.pool_errors[worst]),
-            "attempts": float(s.backends.attempts[worst]),
+            "error_share": float(found.error_share[first]),
+            "pool_error_share": float(found.pool_errors[first]),
+            "attempts": float(s.backends.attempts[first]),
         },
         hypothesis=Hypothesis("success_rate", max(0.0, s.success(edge) - 0.05), 2 * s.period_s),
         confidence=line.confidence,

@@ -145,3 +145,23 @@ def test_where_nothing_is_wrong_each_knob_is_written_at_most_once() -> None:
     run = governed(scenario)
     assert run.load.success(0, 60, in_slo=True) > 0.99
     assert set(writes(run).values()) <= {1}
+
+
+def test_a_small_pool_is_not_taken_apart_by_the_noise_of_few_looks() -> None:
+    scenario = web("[[120, 6]]", "[[120, 14]]", 120, seed=9)
+    run = governed(scenario)
+    assert writes(run)[Knob.WEIGHTS] == 0
+
+
+def test_a_backend_on_hardly_any_requests_is_tried_again() -> None:
+    faults = "[{kind: failing_replica, service: web, replica: 2, error_rate: 0.5, at_s: 10, for_s: 20}]"
+    scenario = web("[[300, 10]]", "[[300, 20]]", 300, faults=faults, replicas=3, plane="{lb_policy: round_robin}")
+    run = governed(scenario)
+    shares = [
+        dict(r.after.shares)["web-2"]
+        for c in run.cycles
+        for r in c.receipts
+        if isinstance(r.after, BackendWeights)
+    ]
+    assert shares[0] < 0.01
+    assert shares[-1] > 0.25
