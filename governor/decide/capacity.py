@@ -6,10 +6,11 @@
 
 Saturated means that the whole pool queues (own latency over twice its base), or CPU is used up, or attempts
 time out. Latency alone of one slow replica is not saturation: the fastest backend must be slow, too. CPU alone
-can lie (a noisy neighbour takes cores that the limit still shows): a pool that queues far below U_top moves it
-down at once, and a calm window at or above it disproves it at once, so that capacity that came back is seen
-although limits still hide the demand for it. While a queue of old requests drains, completions are not what the
-service does with the load it is given, and nothing is learnt downward.
+can lie (a noisy neighbour takes cores that the limit still shows, or the work is not on the CPU): a pool that
+queues far below U_top moves it down at once. A calm window at or above it, in which demand was refused,
+disproves it at once, so that capacity that came back is seen although limits still hide the demand for it.
+While a queue of old requests drains, completions are not what the service does with the load it is given, and
+nothing is learnt downward.
 
     Q <- min(Q + A - X, X * (W - W_0))     step by step: requests that wait, by balance of flow and Little's law;
                                            0 where CPU use shows idle workers
@@ -98,20 +99,23 @@ def update(
     load: ServiceLoad,
     latency_s: Array,
     window_s: float,
+    refused: NDArray[np.bool_],
     arrivals: ArrayLike | None = None,
 ) -> CapacityBelief:
     """One window's evidence.
 
     `latency_s` (S,) is the objective, used only before a base latency is known. `arrivals` (K, S) are attempts/s
     in K equal parts of the window, oldest first, NaN where unknown; without them, those of the whole window.
+    `refused` (S,): limits or caps turned away requests that the service would have got.
     """
     enough = np.nan_to_num(load.completions) * window_s >= MIN_REQUESTS
     saturated = _saturated(belief, load, latency_s) & enough
     draining = load.completions > DRAINING * load.arrivals
     base, path = _base_latency(belief, load, ~saturated & enough & ~draining)
     calm = enough & ~saturated & (load.own_latency < base + CALM * belief.slack) & ~(load.utilisation > BUSY_CPU)
-    top = _top_use(belief, load, saturated & ~draining, calm)
-    sample = _sample(belief, load, top, saturated & ~draining, calm)
+    hidden = calm & refused
+    top = _top_use(belief, load, saturated & ~draining, hidden)
+    sample = _sample(belief, load, top, saturated & ~draining, hidden)
     sample = np.where(enough & ~(draining & (sample < belief.capacity)), sample, np.nan)
     capacity, spread = _blend(belief, sample, saturated, top != belief.top_use)
     seen = np.fmax(np.where(enough, load.completions, np.nan), belief.seen * 0.98)
@@ -145,13 +149,13 @@ def _base_latency(belief: CapacityBelief, load: ServiceLoad, usable: NDArray[np.
 
 
 def _top_use(
-    belief: CapacityBelief, load: ServiceLoad, saturated: NDArray[np.bool_], calm: NDArray[np.bool_]
+    belief: CapacityBelief, load: ServiceLoad, saturated: NDArray[np.bool_], hidden: NDArray[np.bool_]
 ) -> Array:
     """CPU use at saturation: down to where a pool queues far below it, up with use, back to 1 once disproved."""
     use, top = load.utilisation, belief.top_use
     neighbour = saturated & (use < np.where(top < 1.0, SAME_NEIGHBOUR, NEIGHBOUR) * top)
     top = np.where(neighbour, np.clip(use, 0.05, 1.0), np.fmax(top, np.fmin(use, 1.0)))
-    disproved = calm & (use >= 0.9 * top)
+    disproved = hidden & (use >= 0.9 * top)
     return np.asarray(np.where(disproved, 1.0, top), np.float64)
 
 
@@ -160,13 +164,13 @@ def _sample(
     load: ServiceLoad,
     top: Array,
     saturated: NDArray[np.bool_],
-    calm: NDArray[np.bool_],
+    hidden: NDArray[np.bool_],
 ) -> Array:
     """What this window says of the capacity, requests/s; NaN where it says nothing."""
     with np.errstate(divide="ignore", invalid="ignore"):
         by_cpu = load.completions * top / np.where(load.utilisation > 0.02, load.utilisation, np.nan)
-    hidden = calm & (load.overflow > 0) & (load.completions > 0.7 * belief.capacity)
-    by_queue = np.where(saturated, load.completions, np.where(hidden, PROBE * belief.capacity, np.nan))
+    probe = hidden & (load.completions > 0.7 * belief.capacity)
+    by_queue = np.where(saturated, load.completions, np.where(probe, PROBE * belief.capacity, np.nan))
     return np.where(np.isfinite(by_cpu), by_cpu, by_queue)
 
 

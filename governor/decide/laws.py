@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from governor.decide import (
     backends,
@@ -18,7 +19,7 @@ from governor.decide import (
     timeouts,
     weights,
 )
-from governor.decide.load import service_load
+from governor.decide.load import ServiceLoad, service_load
 from governor.decide.situation import Situation
 from governor.domain import MeshFrame, MeshIndex, RateSamples
 from governor.knobs import KnobState
@@ -28,8 +29,8 @@ from governor.proposals import Proposals
 LAWS = (in_flight_cap, rate_limit, weights, retries, timeouts, outlier_detection, connection_limits)
 CLEAN_OVERFLOW = 0.02
 """Share of refused attempts above which rates no longer show what each API costs."""
-
-
+REFUSED = 0.02
+"""Share of requests turned away below which nothing is hidden."""
 BUSY = 0.5
 """Share of its capacity from which a service may become a bottleneck within a step."""
 
@@ -63,7 +64,7 @@ def decide(
     objective = policy.latency_s.astype(np.float64)
     added = _added_samples(frame)
     arrivals = added.service_arrivals if added is not None else None
-    believed = capacity.update(old.capacity, load, objective, frame.window_s, arrivals)
+    believed = capacity.update(old.capacity, load, objective, frame.window_s, _refused(frame, load), arrivals)
     believed = capacity.with_work_time(believed, frame.service.cpu_used.astype(np.float64), load)
     evidence = backends.update(old.backends, frame, knobs.weight)
     cost_state = old.cost
@@ -74,6 +75,14 @@ def decide(
     situation = Situation(frame, knobs, policy, load, believed, evidence, cost, period_s)
     proposals = Proposals([law.propose(situation) for law in LAWS])
     return Beliefs(index, believed, evidence, cost_state), proposals
+
+
+def _refused(frame: MeshFrame, load: ServiceLoad) -> NDArray[np.bool_]:
+    """(S,) caps before a service, or limits of APIs that can reach it, turned away more than a trace."""
+    by_caps = load.overflow > REFUSED * np.maximum(load.arrivals, 1.0)
+    limited = np.nan_to_num(frame.api.limited) > REFUSED * np.maximum(np.nan_to_num(frame.api.offered), 1.0)
+    by_limits = (cost_matrix.reachability(frame.index) & limited).any(axis=1)
+    return np.asarray(by_caps | by_limits, np.bool_)
 
 
 def _added_samples(frame: MeshFrame) -> RateSamples | None:

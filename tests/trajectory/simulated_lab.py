@@ -59,8 +59,9 @@ class _Snapshot:
 class SimulatedSource:
     """MetricSource and Clock over a simulated mesh: observing lets no time pass."""
 
-    def __init__(self, mesh: Mesh) -> None:
+    def __init__(self, mesh: Mesh, cpu_share: float = 1.0) -> None:
         self.mesh = mesh
+        self._cpu_share = cpu_share
         callers = {name: tuple(name.split("|")[1:]) for name in mesh.edges}
         self.index: MeshIndex = mesh_index(
             [EdgeName(name, *pair) for name, pair in callers.items()],
@@ -105,7 +106,7 @@ class SimulatedSource:
         if not servers:
             return [np.nan, np.nan, np.nan, np.nan]
         return [
-            sum(s.queue.busy_seconds() for s in servers),
+            self._cpu_share * sum(s.queue.busy_seconds() for s in servers),
             sum(s.completed for s in servers),
             sum(s.duration_s for s in servers),
             sum(s.nominal for s in servers),
@@ -251,10 +252,15 @@ def ungoverned(scenario: Scenario) -> LoadResult:
     return mesh.result()
 
 
-def governed(scenario: Scenario, period_s: float = 5.0, ledger: Ledger | None = None) -> Trajectory:
-    """The scenario with the balanced preset enforced from `govern_from_s` on."""
+def governed(
+    scenario: Scenario, period_s: float = 5.0, ledger: Ledger | None = None, cpu_share: float = 1.0
+) -> Trajectory:
+    """The scenario with the balanced preset enforced from `govern_from_s` on.
+
+    `cpu_share`: of a busy worker's time that is spent on a CPU; the rest waits, for a disk or a lock.
+    """
     mesh = Mesh(scenario)
-    source = SimulatedSource(mesh)
+    source = SimulatedSource(mesh, cpu_share)
     plane = SimulatedPlane(mesh, source.index)
     ports = Ports(source, plane, ledger or MemoryLedger(), source)
     options = CycleOptions(load_policies(["balanced"]), enforce=True, period_s=period_s, window_s=period_s)

@@ -85,6 +85,16 @@ def test_an_overload_costs_the_low_class_only_and_leaves_nothing_behind() -> Non
     assert all(value is None for value in run.mesh.buckets.values())
 
 
+def test_a_service_whose_cpu_tells_little_is_learnt_from_its_queue_and_not_forgotten() -> None:
+    scenario = web("[[15, 50], [20, 90], [25, 70]]", "[[15, 120], [20, 500], [25, 220]]", 60)
+    run = governed(scenario, cpu_share=0.3)
+    assert share(scenario, run.load, 25, 35) > 0.9
+    beliefs = run.cycles[-1].state.beliefs
+    assert beliefs is not None
+    capacity = beliefs.capacity.capacity[beliefs.index.services.index("web")]
+    assert 270 < capacity < 370  # it is 320
+
+
 def test_capacity_that_comes_back_is_used_within_two_periods() -> None:
     faults = "[{kind: capacity_drop, service: web, factor: 0.4, at_s: 15, for_s: 30}]"
     scenario = web("[[65, 70]]", "[[65, 170]]", 65, faults=faults)
