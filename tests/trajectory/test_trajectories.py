@@ -10,7 +10,7 @@ import pytest
 
 from governor.knobs import BackendWeights, Knob, RateLimit
 from governor.lab.clairvoyant import clairvoyant
-from governor.lab.document_files import parse_scenario
+from governor.lab.document_files import load_scenario, parse_scenario
 from governor.lab.documents import Scenario
 from governor.lab.results import LoadResult
 from tests.trajectory.simulated_lab import Trajectory, governed, ungoverned
@@ -175,3 +175,12 @@ def test_a_backend_on_hardly_any_requests_is_tried_again() -> None:
     ]
     assert shares[0] < 0.01
     assert shares[-1] > 0.25
+
+
+def test_the_rush_of_a_real_site_s_day_is_survived_only_when_governed() -> None:
+    scenario = load_scenario("site_day")
+    assert ungoverned(scenario).success(150, 180, in_slo=True) < 0.5
+    run = governed(scenario)
+    assert run.load.success(0, 180, in_slo=True) > 0.9
+    assert run.load.success(0, 180, "scores.high", in_slo=True) > 0.97
+    assert run.load.success(150, 180, in_slo=True) > 0.98
