@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from governor.baseline import own_weights
 from governor.decide.laws import Beliefs, decide
 from governor.domain import MeshFrame
 from governor.errors import ControlPlaneError, GovernorError, LedgerError, SourceError
@@ -138,7 +139,8 @@ def _plan(
     plane = ports.control_plane
     policies = resolved(state.resolved, options.policies, frame.index)
     knobs = plane.read(frame.index) if plane else KnobState.unset(frame.index)
-    beliefs, proposals = decide(state.beliefs, frame, knobs, policies.view, options.period_s)
+    own = own_weights(state.baseline, knobs, frame.index, policies.view)
+    beliefs, proposals = decide(state.beliefs, frame, knobs, policies.view, options.period_s, own)
     memory = state.memory.with_wishes(proposals, frame.index)
     conditions = Conditions(
         frame=frame,

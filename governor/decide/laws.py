@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from governor.decide import (
     backends,
@@ -19,7 +19,7 @@ from governor.decide import (
     timeouts,
     weights,
 )
-from governor.decide.load import ServiceLoad, service_load
+from governor.decide.load import Array, ServiceLoad, service_load
 from governor.decide.situation import Situation
 from governor.domain import MeshFrame, MeshIndex, RateSamples
 from governor.knobs import KnobState
@@ -46,9 +46,16 @@ class Beliefs:
 
 
 def decide(
-    old: Beliefs | None, frame: MeshFrame, knobs: KnobState, policy: PolicyView, period_s: float
+    old: Beliefs | None,
+    frame: MeshFrame,
+    knobs: KnobState,
+    policy: PolicyView,
+    period_s: float,
+    own_weight: ArrayLike | None = None,
 ) -> tuple[Beliefs, Proposals]:
     """Update what is believed, then ask every law; pure.
+
+    `own_weight` (B,): the operator's weights, NaN where none are set; those in force, where it is not given.
 
     Beliefs over other names (services came or went) are dropped: a new index starts afresh.
     """
@@ -72,9 +79,19 @@ def decide(
         cost_state = cost_matrix.update(cost_state, added)
     busy = believed.saturated | (load.arrivals + load.overflow > BUSY * believed.capacity)
     cost = cost_matrix.solve(cost_state, index, busy)
-    situation = Situation(frame, knobs, policy, load, believed, evidence, cost, period_s)
+    own = _shares(index, knobs.weight if own_weight is None else own_weight)
+    situation = Situation(frame, knobs, policy, load, believed, evidence, cost, period_s, own)
     proposals = Proposals([law.propose(situation) for law in LAWS])
     return Beliefs(index, believed, evidence, cost_state), proposals
+
+
+def _shares(index: MeshIndex, weight: ArrayLike) -> Array:
+    """(B,) weights as shares of each edge's sum; an even share where none is set."""
+    pool, edges = index.backend_edge, len(index.edges)
+    even = 1.0 / np.maximum(np.bincount(pool, minlength=edges)[pool], 1)
+    known = np.where(np.isfinite(given := np.asarray(weight, np.float64)), given, even)
+    total = np.bincount(pool, weights=known, minlength=edges)[pool]
+    return np.asarray(known / np.where(total > 0, total, 1.0), np.float64)
 
 
 def _refused(frame: MeshFrame, load: ServiceLoad) -> NDArray[np.bool_]:

@@ -29,6 +29,8 @@ class Situation:
     cost: Array
     """(S, A) attempts at each service for each request of each API."""
     period_s: float
+    own_share: Array
+    """(B,) of its edge's traffic for each backend as the operator has it, before the governor moved anything."""
 
     @property
     def callee_capacity(self) -> Array:

@@ -1,7 +1,8 @@
 """Backend weights: away from a backend that is slow or failing, back by steps when it looks as its peers do.
 
     faulty:  w = floor          floor = (1 - q) / 2 if slow, (1 - a) / (2 e) if failing, both within 0.1 .. 2 %
-    good:    w = (1 - sum of floors) / number of good    (returning ones by at most +10 % of the pool a step)
+    good:    w = own / sum of own of the good * (1 - sum of floors)      own: the operator's share
+    back:    by at most +10 % of the pool a step, no further than own
 
 q is the quantile of the latency objective, a the availability objective, e the backend's share of errors: what
 a floor still sends to a faulty backend must not cost the objective. It is the part of the pool that counts: a
@@ -46,23 +47,30 @@ def floor_share(s: Situation, found: BackendVerdict) -> Array:
     return np.clip(np.where(found.failing, np.minimum(slow, failing), slow), LEAST_SHARE, MOST_FLOOR)
 
 
+def present(s: Situation) -> Array:
+    """(B,) shares in force; even where none are set."""
+    pool = s.frame.index.backend_edge
+    size = np.bincount(pool, minlength=len(s.frame.index.edges))[pool]
+    return np.where(np.isfinite(s.knobs.weight), s.knobs.weight, 1.0 / np.maximum(size, 1)).astype(np.float64)
+
+
 def wanted(s: Situation, found: BackendVerdict) -> Array:
     """Shares (B,) that the law wants, summing to 1 on each edge."""
     index = s.frame.index
     pool, edges = index.backend_edge, len(index.edges)
-    size = np.bincount(pool, minlength=edges)[pool]
-    now = np.where(np.isfinite(s.knobs.weight), s.knobs.weight, 1.0 / np.maximum(size, 1))
+    now, own = present(s), s.own_share
     floor = floor_share(s, found)
     faulty = (found.slow | found.failing) & ~_overload(s, found)
-    held = now < 0.5 / np.maximum(size, 1)
+    held = now < 0.5 * own
     ready = held & ~faulty & (s.backends.good_windows >= CLEAN_WINDOWS)
     starved = held & ~found.known & (s.backends.seconds >= PATIENCE_S)
     target = np.where(faulty, np.minimum(now, floor), np.where(held & ~ready, now, np.nan))
-    target = np.where(starved, np.maximum(now, np.minimum(MOST_FLOOR, 1.0 / np.maximum(size, 1))), target)
-    target = np.where(ready, np.minimum(now + STEP, 1.0 / np.maximum(size, 1)), target)
+    target = np.where(starved, np.maximum(now, np.minimum(MOST_FLOOR, own)), target)
+    target = np.where(ready, np.minimum(now + STEP, own), target)
+    free = ~np.isfinite(target)
     fixed = np.bincount(pool, weights=np.nan_to_num(target), minlength=edges)[pool]
-    free = np.bincount(pool, weights=~np.isfinite(target), minlength=edges)[pool]
-    shares = np.where(np.isfinite(target), target, (1.0 - fixed) / np.maximum(free, 1))
+    among = np.bincount(pool, weights=np.where(free, own, 0.0), minlength=edges)[pool]
+    shares = np.where(free, (1.0 - fixed) * own / np.where(among > 0, among, 1.0), target)
     total = np.bincount(pool, weights=shares, minlength=edges)[pool]
     return np.asarray(shares / np.where(total > 0, total, 1.0), np.float64)
 
@@ -88,8 +96,7 @@ def propose(s: Situation) -> Batch:
         return Batch.none(Knob.WEIGHTS)
     found = judge(s.backends, index.backend_edge)
     shares = wanted(s, found)
-    size = np.bincount(index.backend_edge, minlength=len(index.edges))[index.backend_edge]
-    now = np.where(np.isfinite(s.knobs.weight), s.knobs.weight, 1.0 / np.maximum(size, 1))
+    now = present(s)
     moved = np.zeros(len(index.edges), np.bool_)
     moved[index.backend_edge[np.abs(shares - now) > DEAD_BAND]] = True
     active = s.policy.active(Knob.WEIGHTS) & (s.frame.edge.rate > 0)

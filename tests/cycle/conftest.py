@@ -26,6 +26,7 @@ from governor.knobs import (
 )
 from governor.policy import load_policies
 from governor.ports import Entry
+from governor.proposals import Batch, Proposals, code
 from governor.reasons import Reason
 
 INDEX = MeshIndex(
@@ -154,8 +155,27 @@ class Mesh:
         return {target: value for (target, _), value in self.plane.written.items()}
 
 
+def proposals(wishes: Sequence[Proposal]) -> Proposals:
+    """Wishes for caps as a law hands them over."""
+    by_row = {INDEX.edges.index(wish.target.name): wish for wish in wishes}
+    return Proposals(
+        [
+            Batch.of(
+                Knob.IN_FLIGHT_CAP,
+                np.array(list(by_row), np.intp),
+                lambda line: by_row[line.row],
+                direction=np.array([code(w.direction) for w in by_row.values()], np.int16),
+                reason=np.array([code(w.reason) for w in by_row.values()], np.int16),
+                urgent=[w.urgent for w in by_row.values()],
+                traffic=[w.traffic for w in by_row.values()],
+                confidence=[w.confidence for w in by_row.values()],
+            )
+        ]
+    )
+
+
 @pytest.fixture
 def mesh(monkeypatch: pytest.MonkeyPatch) -> Mesh:
     made = Mesh()
-    monkeypatch.setattr("governor.cycle.decide", lambda *_, **__: (None, made.wishes))
+    monkeypatch.setattr("governor.cycle.decide", lambda *_, **__: (None, proposals(made.wishes)))
     return made

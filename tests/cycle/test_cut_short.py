@@ -140,7 +140,7 @@ def test_a_write_that_can_be_neither_recorded_nor_taken_back_is_judged_later(
     (pending,) = cut.value.state.pending
     assert pending.receipt.target == WEB
     monkeypatch.undo()
-    monkeypatch.setattr("governor.cycle.decide", lambda *_, **__: (None, ()))
+    mesh.wishes = ()
     mesh.ledger.refuses, mesh.plane.broken, mesh.source.errors = set(), False, 50
     mesh.clock.time += 15
     cycle(cut.value.state, mesh.ports, mesh.options)

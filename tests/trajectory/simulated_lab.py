@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -253,13 +254,20 @@ def ungoverned(scenario: Scenario) -> LoadResult:
 
 
 def governed(
-    scenario: Scenario, period_s: float = 5.0, ledger: Ledger | None = None, cpu_share: float = 1.0
+    scenario: Scenario,
+    period_s: float = 5.0,
+    ledger: Ledger | None = None,
+    cpu_share: float = 1.0,
+    weights: Mapping[str, Sequence[float]] | None = None,
 ) -> Trajectory:
     """The scenario with the balanced preset enforced from `govern_from_s` on.
 
-    `cpu_share`: of a busy worker's time that is spent on a CPU; the rest waits, for a disk or a lock.
+    `cpu_share`: of a busy worker's time that is spent on a CPU; the rest waits, for a disk or a lock. `weights`:
+    the operator's own, by edge.
     """
     mesh = Mesh(scenario)
+    for name, values in (weights or {}).items():
+        mesh.edges[name].settings.weights = list(values)
     source = SimulatedSource(mesh, cpu_share)
     plane = SimulatedPlane(mesh, source.index)
     ports = Ports(source, plane, ledger or MemoryLedger(), source)

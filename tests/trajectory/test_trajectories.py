@@ -142,6 +142,17 @@ def test_a_slow_replica_loses_its_share_and_gets_it_back_when_it_has_recovered()
     assert run.load.success(25, 40, in_slo=True) > 0.985
 
 
+def test_a_canary_keeps_the_share_that_its_operator_gave_it() -> None:
+    faults = "[{kind: failing_replica, service: web, replica: 1, error_rate: 0.5, at_s: 30, for_s: 20}]"
+    scenario = web("[[160, 50]]", "[[160, 120]]", 160, faults=faults, replicas=3)
+    run = governed(scenario, weights={"out|ingress|web": (50, 45, 5)})
+    shares = [dict(r.after.shares) for c in run.cycles for r in c.receipts if isinstance(r.after, BackendWeights)]
+    assert shares[0]["web-1"] < 0.01
+    assert max(s["web-2"] for s in shares) < 0.12
+    assert shares[-1]["web-1"] == pytest.approx(0.45, abs=0.02)
+    assert shares[-1]["web-2"] == pytest.approx(0.05, abs=0.005)
+
+
 def test_one_of_three_replicas_that_fails_is_one_backend_and_not_an_overload() -> None:
     faults = "[{kind: failing_replica, service: web, replica: 2, error_rate: 0.4, at_s: 10, for_s: 25}]"
     scenario = web("[[35, 50]]", "[[35, 120]]", 35, faults=faults, replicas=3)
