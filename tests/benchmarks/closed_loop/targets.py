@@ -16,7 +16,8 @@ from tests.benchmarks.closed_loop.arms import GOVERNOR, NOTHING
 from tests.benchmarks.closed_loop.runs import Run, Runs
 from tests.benchmarks.table import Row
 
-BALANCERS = (NOTHING, "least-request", "outlier-detection")
+BALANCERS = (NOTHING, "round-robin", "outlier-detection")
+"""Where one replica turns slow; the scenario's own data plane is least request."""
 ACT_S = 10
 """Two periods: from here on the overload and the replica that fails fast are scored."""
 WARM_S = 10
