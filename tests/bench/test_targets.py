@@ -57,7 +57,7 @@ def test_a_late_governor_is_judged_from_when_it_is_let_in(make_run: Make) -> Non
 
 
 def test_gray_failure_compares_p99_with_the_best_balancer_of_the_same_seed(make_run: Make) -> None:
-    arms = {"governor": 0.2, "nothing": 2.0, "least-request": 0.8, "outlier-detection": 1.0}
+    arms = {"governor": 0.2, "nothing": 2.0, "round-robin": 0.8, "outlier-detection": 1.0}
     runs = [
         make_run("gray_failure", arm, lambda times, took=took: np.full(len(times), took))
         for arm, took in arms.items()
