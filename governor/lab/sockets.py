@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import ipaddress
 import socket
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -31,16 +32,16 @@ def require_free(address: str, ports: Iterable[int]) -> None:
                 if error.errno != errno.EADDRINUSE:
                     raise LabError(f"cannot listen on {address}:{port}: {error}") from error
                 raise LabError(
-                    f"port {address}:{port} is busy, held by {holder(port)}; stop it, or give the "
+                    f"port {address}:{port} is busy, held by {holder(address, port)}; stop it, or give the "
                     "lab another address of 127.0.0.0/8 (--address)"
                 ) from error
             except OverflowError as error:
                 raise LabError(f"port {port} does not exist: choose a smaller base port") from error
 
 
-def holder(port: int) -> str:
-    """The process listening on TCP `port`, as `name (pid N)`, as far as /proc tells us."""
-    inodes = _listening_inodes(port)
+def holder(address: str, port: int) -> str:
+    """The process listening on TCP `port` of `address` or of all, as `name (pid N)`, as far as /proc tells us."""
+    inodes = _listening_inodes(address, port)
     for process in Path("/proc").glob("[0-9]*"):
         try:
             if any(str(handle.readlink()) in inodes for handle in list((process / "fd").iterdir())):
@@ -51,7 +52,9 @@ def holder(port: int) -> str:
     return "an unknown process"
 
 
-def _listening_inodes(port: int) -> set[str]:
+def _listening_inodes(address: str, port: int) -> set[str]:
+    # The kernel writes an IPv4 address as one hexadecimal number in the machine's byte order.
+    own = f"{int.from_bytes(socket.inet_aton(address), sys.byteorder):08X}"
     inodes = set()
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
         try:
@@ -60,6 +63,7 @@ def _listening_inodes(port: int) -> set[str]:
             continue  # no /proc (not Linux): the holder stays unknown
         for line in lines:
             fields = line.split()
-            if fields[3] == "0A" and int(fields[1].rsplit(":", 1)[1], 16) == port:
+            at, number = fields[1].rsplit(":", 1)
+            if fields[3] == "0A" and int(number, 16) == port and (at == own or not at.strip("0")):
                 inodes.add(f"socket:[{fields[9]}]")
     return inodes

@@ -6,7 +6,7 @@ import socket
 import pytest
 
 from governor.errors import LabError
-from governor.lab.sockets import require_free
+from governor.lab.sockets import holder, require_free
 
 
 def test_a_busy_port_is_named_with_its_holder(address: str) -> None:
@@ -19,6 +19,15 @@ def test_a_busy_port_is_named_with_its_holder(address: str) -> None:
     assert f"{address}:{port} is busy" in str(caught.value)
     assert f"(pid {os.getpid()})" in str(caught.value)
     require_free(address, [port])
+
+
+def test_who_holds_the_same_port_elsewhere_is_not_accused(address: str) -> None:
+    with socket.socket() as other:
+        other.bind((address, 0))
+        other.listen()
+        port = other.getsockname()[1]
+        assert holder(address, port).endswith(f"(pid {os.getpid()})")
+        assert holder("127.0.81.77", port) == "an unknown process"
 
 
 @pytest.mark.parametrize(
