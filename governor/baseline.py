@@ -20,10 +20,11 @@ def own_weights(
     NaN for a backend that was not there then.
     """
     own = knobs.weight.copy()
-    for (target, _), value in baseline.items():
-        edge = policy.position(target)
-        if isinstance(value, BackendWeights) and edge >= 0:
-            shares = dict(value.shares)
-            for row in np.flatnonzero(index.backend_edge == edge).tolist():
-                own[row] = shares.get(index.backends[row], np.nan)
+    moved = {
+        policy.position(target): dict(value.shares)
+        for (target, _), value in baseline.items()
+        if isinstance(value, BackendWeights)
+    }
+    for row in np.flatnonzero(np.isin(index.backend_edge, list(moved))).tolist():
+        own[row] = moved[int(index.backend_edge[row])].get(index.backends[row], np.nan)
     return own

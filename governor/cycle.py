@@ -29,7 +29,6 @@ from governor.verify.judge import Pending, Verdict, blind, judge
 
 UNDO_AFTER_PERIODS = 5.0
 BASELINE_AFTER_S = 900.0
-UNDO_COOL_DOWN_PERIODS = 3.0
 
 
 @dataclass(frozen=True)
@@ -219,7 +218,7 @@ def _settle(
     state: GovernorState, verdicts: Sequence[Verdict], plane: ControlPlane | None, record: Recorder
 ) -> GovernorState:
     """Keep or undo what was due. An undo that fails stays pending and is tried again next cycle."""
-    settled: list[Pending] = []
+    settled: set[str] = set()
     undone: list[Written] = []
     for verdict in verdicts:
         pending = verdict.pending
@@ -235,8 +234,8 @@ def _settle(
         record.verdict(
             pending.decision, target, knob, verdict.reason, {"measured": verdict.measured, "bound": bound}
         )
-        settled.append(pending)
-    waiting = tuple(p for p in state.pending if p not in settled)
+        settled.add(pending.decision)
+    waiting = tuple(p for p in state.pending if p.decision not in settled)
     return replace(state, memory=state.memory.with_writes(undone), pending=waiting)
 
 

@@ -34,7 +34,7 @@ class KnobRule:
     maximum: float = float("inf")
     """Largest value."""
     dead_band: float = 0.05
-    """Relative change below which nothing is written."""
+    """Change below which nothing is written: of what is set, or for weights of the edge's traffic."""
     step_up: float = 0.25
     """Largest relative raise in one step."""
     step_down: float = 0.5

@@ -77,8 +77,13 @@ class BackendVerdict:
     """There were requests enough to judge by."""
 
 
-def update(evidence: BackendEvidence, frame: MeshFrame, share: ArrayLike) -> BackendEvidence:
-    """Add one window; a backend without a measurement keeps decayed evidence. `share` (B,): as it is set now."""
+def update(
+    evidence: BackendEvidence, frame: MeshFrame, share: ArrayLike
+) -> tuple[BackendEvidence, BackendVerdict]:
+    """Add one window, and what all of it says; a backend without a measurement keeps decayed evidence.
+
+    `share` (B,): as it is set now.
+    """
     now = np.asarray(share, np.float64)
     window = frame.window_s
     attempts = np.nan_to_num(frame.backend.rate.astype(np.float64)) * window
@@ -98,8 +103,8 @@ def update(evidence: BackendEvidence, frame: MeshFrame, share: ArrayLike) -> Bac
         now,
     )
     found = judge(grown, frame.index.backend_edge)
-    good = ~found.slow & ~found.failing & (grown.attempts >= MIN_ATTEMPTS)
-    return replace(grown, good_windows=np.where(good, grown.good_windows + 1, 0.0))
+    good = found.known & ~found.slow & ~found.failing
+    return replace(grown, good_windows=np.where(good, grown.good_windows + 1, 0.0)), found
 
 
 def judge(evidence: BackendEvidence, pool: NDArray[np.int32]) -> BackendVerdict:

@@ -55,17 +55,25 @@ def _proposal(s: Situation, line: Line, connections: float, pending: float) -> P
 
     edge = line.row
     now, waiting = float(s.knobs.max_connections[edge]), float(s.knobs.max_pending[edge])
-    value = pair(max(now, connections), max(waiting, pending))
+    current, value = pair(now, waiting), pair(max(now, connections), max(waiting, pending))
     name = s.frame.index.edges[edge]
+    moves = [
+        f"{what} {old} -> {new}"
+        for what, old, new in (
+            ("connections", current.max_connections, value.max_connections),
+            ("pending requests", current.max_pending_requests, value.max_pending_requests),
+        )
+        if new != old
+    ]
     return Proposal(
         target=Target(TargetKind.EDGE, name),
         knob=Knob.CONNECTION_LIMITS,
-        current=pair(now, waiting),
+        current=current,
         proposed=value,
         uncapped=pair(connections, pending),
         direction=line.direction,
         reason=line.reason,
-        summary=f"{name}: connections {now:.0f} -> {value.max_connections} for what may be in flight",
+        summary=f"{name}: {', '.join(moves)} for what may be in flight",
         evidence={"in_flight": float(s.frame.edge.in_flight[edge])},
         hypothesis=Hypothesis("success_rate", max(0.0, s.success(edge) - 0.02), 2 * s.period_s),
         confidence=line.confidence,

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from governor.decide.load import Array
 from governor.decide.situation import Situation
+from governor.domain import FloatArray
 from governor.knobs import Direction, Hypothesis, InFlightCap, Knob, Proposal, Target, TargetKind
 from governor.proposals import Batch, Line, pick
 from governor.reasons import Reason
@@ -66,8 +67,11 @@ def wanted(s: Situation) -> tuple[Array, Array]:
     asked = np.nan_to_num(urgent_high * stay)
     burst = np.fmax(total, asked + HIGH_BURST * np.sqrt(asked))
     high = np.where(quiet, np.nan, np.maximum(_part(burst[callee], share), MIN_CAP))
-    return _grown(s, low, s.knobs.cap_default), np.where(
-        np.isfinite(belief.capacity)[callee], high, _grown(s, high, s.knobs.cap_high)
+    needless = refuses_needlessly(s)
+    guessed = ~np.isfinite(belief.capacity)[callee]
+    return (
+        _grown(low, s.knobs.cap_default, needless),
+        _grown(high, s.knobs.cap_high, needless & guessed),
     )
 
 
@@ -118,10 +122,9 @@ def _high_arrivals(s: Situation) -> Array:
     return np.asarray(s.cost @ offered, np.float64)
 
 
-def _grown(s: Situation, model: Array, current: np.ndarray) -> Array:
+def _grown(model: Array, current: FloatArray, needless: NDArray[np.bool_]) -> Array:
     """Where a cap refuses although the callee does not queue, the model is too low: grow from what is set."""
-    grow = refuses_needlessly(s) & np.isfinite(current)
-    return np.where(grow, np.fmax(model, current * GROWTH), model)
+    return np.where(needless & np.isfinite(current), np.fmax(model, current * GROWTH), model)
 
 
 def refuses_needlessly(s: Situation) -> NDArray[np.bool_]:

@@ -19,8 +19,8 @@ from governor.decide import (
     timeouts,
     weights,
 )
-from governor.decide.load import Array, ServiceLoad, service_load
-from governor.decide.situation import Situation
+from governor.decide.load import ServiceLoad, service_load
+from governor.decide.situation import Situation, shares
 from governor.domain import MeshFrame, MeshIndex, RateSamples
 from governor.knobs import KnobState
 from governor.policy_view import PolicyView
@@ -73,25 +73,16 @@ def decide(
     arrivals = added.service_arrivals if added is not None else None
     believed = capacity.update(old.capacity, load, objective, frame.window_s, _refused(frame, load), arrivals)
     believed = capacity.with_work_time(believed, frame.service.cpu_used.astype(np.float64), load)
-    evidence = backends.update(old.backends, frame, knobs.weight)
+    evidence, found = backends.update(old.backends, frame, knobs.weight)
     cost_state = old.cost
     if added is not None and _clean(frame):
         cost_state = cost_matrix.update(cost_state, added)
     busy = believed.saturated | (load.arrivals + load.overflow > BUSY * believed.capacity)
     cost = cost_matrix.solve(cost_state, index, busy)
-    own = _shares(index, knobs.weight if own_weight is None else own_weight)
-    situation = Situation(frame, knobs, policy, load, believed, evidence, cost, period_s, own)
+    own = shares(index, knobs.weight if own_weight is None else own_weight)
+    situation = Situation(frame, knobs, policy, load, believed, evidence, found, cost, period_s, own)
     proposals = Proposals([law.propose(situation) for law in LAWS])
     return Beliefs(index, believed, evidence, cost_state), proposals
-
-
-def _shares(index: MeshIndex, weight: ArrayLike) -> Array:
-    """(B,) weights as shares of each edge's sum; an even share where none is set."""
-    pool, edges = index.backend_edge, len(index.edges)
-    even = 1.0 / np.maximum(np.bincount(pool, minlength=edges)[pool], 1)
-    known = np.where(np.isfinite(given := np.asarray(weight, np.float64)), given, even)
-    total = np.bincount(pool, weights=known, minlength=edges)[pool]
-    return np.asarray(known / np.where(total > 0, total, 1.0), np.float64)
 
 
 def _refused(frame: MeshFrame, load: ServiceLoad) -> NDArray[np.bool_]:

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from governor.domain import MeshFrame
 
 Array = NDArray[np.float64]
+OVER_LIMIT = 1.1
+"""CPU use over the limit that measuring explains; beyond it some containers have no limit."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +35,7 @@ class ServiceLoad:
     pool_latency: Array
     """Mean seconds at the fastest backend: when this is slow, the whole pool is, not one replica."""
     utilisation: Array
-    """CPU used over CPU allowed, NaN where not reported."""
+    """CPU used over CPU allowed, 0..1; NaN where not reported, or where the limit is not all that is allowed."""
     goodput: Array
     """Good final answers/s to all callers."""
 
@@ -68,7 +70,6 @@ def service_load(frame: MeshFrame) -> ServiceLoad:
         latency = np.where(np.isfinite(server), server, little)
         calls = out_flight / np.where(completions > 0, completions, np.nan)
         own = np.maximum(latency - np.nan_to_num(calls), 0.0)
-        utilisation = frame.service.cpu_used.astype(np.float64) / frame.service.cpu_limit
         timeout_share = np.where(arrivals > 0, timeouts / arrivals, 0.0)
     return ServiceLoad(
         arrivals=arrivals,
@@ -79,9 +80,16 @@ def service_load(frame: MeshFrame) -> ServiceLoad:
         latency=latency,
         own_latency=own,
         pool_latency=_pool_latency(frame, size),
-        utilisation=utilisation,
+        utilisation=_utilisation(frame),
         goodput=sum_by(index.edge_callee, edge.rate - edge.errors, size),
     )
+
+
+def _utilisation(frame: MeshFrame) -> Array:
+    """CPU used over allowed, (S,). No limit, or more used than it allows, says nothing of how full it is."""
+    used, allowed = frame.service.cpu_used.astype(np.float64), frame.service.cpu_limit.astype(np.float64)
+    share = np.divide(used, allowed, out=np.full(len(used), np.nan), where=(allowed > 0) & (allowed < np.inf))
+    return np.where(share <= OVER_LIMIT, np.minimum(share, 1.0), np.nan)
 
 
 def _pool_latency(frame: MeshFrame, size: int) -> Array:
@@ -91,5 +99,6 @@ def _pool_latency(frame: MeshFrame, size: int) -> Array:
     if len(index.backends):
         busy = (backend.rate > 0) & np.isfinite(backend.in_flight)
         callee = index.edge_callee[index.backend_edge[busy]]
-        np.minimum.at(fastest, callee, backend.in_flight[busy] / backend.rate[busy])
+        with np.errstate(over="ignore"):  # hardly a request in the window: not the fastest
+            np.minimum.at(fastest, callee, backend.in_flight[busy] / backend.rate[busy])
     return np.where(np.isfinite(fastest), fastest, np.nan)

@@ -1,6 +1,6 @@
 """Outlier detection: eject as many hosts as the rest can stand for, and be able to eject one at all.
 
-    max_ejection = min(1 - rho / rho_max, 1 - panic)      at least 1 / n, at most half the pool
+    max_ejection = min(1 - rho / rho_max, 1 - panic)      in whole hosts, none where one is too many
     consecutive_5xx = ceil(ln(requests a week) / ln(1 / p_0))       one false ejection a week at error share p_0
 
 Envoy's default of 10 % ejects nobody from fewer than ten hosts. Only looked at where detection is on.
@@ -49,7 +49,8 @@ def propose(s: Situation) -> Batch:
     """A proposal for each edge whose ejection share is too wide, or so narrow that nobody can be ejected."""
     now = s.knobs.max_ejection.astype(np.float64)
     want, hosts = largest_ejection(s), pool_size(s)
-    wide = (now > want + 0.01) & np.isfinite(want)
+    # A share that ejects nobody is not too wide, whatever the load.
+    wide = (now > want + 0.01) & (now * hosts >= 1.0)
     idle = (now * hosts < 1.0) & (want * hosts >= 1.0)
     active = s.policy.active(Knob.OUTLIER_DETECTION)
     edges = np.flatnonzero(active & (wide | idle))

@@ -82,30 +82,36 @@ def backlog(s: Situation) -> Array:
     return np.asarray(np.maximum(dead - BY_ITSELF_S * np.nan_to_num(belief.capacity), 0.0), np.float64)
 
 
-def budget(s: Situation) -> Array:
-    """Requests/s that each service may be given, (S,); inf where capacity is unknown."""
-    room = np.where(guarded_services(s), RHO_CAPPED * s.belief.capacity, RHO_BARE * s.belief.low)
-    room = room - backlog(s) / max(s.period_s, 5.0)
+def budget(s: Situation, guarded: NDArray[np.bool_], dead: Array) -> Array:
+    """Requests/s that each service may be given, (S,); inf where capacity is unknown.
+
+    `guarded` (S,): behind a cap on every edge into it; `dead` (S,): its backlog.
+    """
+    room = np.where(guarded, RHO_CAPPED * s.belief.capacity, RHO_BARE * s.belief.low)
+    room = room - dead / max(s.period_s, 5.0)
     return np.where(np.isfinite(s.belief.capacity), np.maximum(room, 0.05 * s.belief.capacity), np.inf)
 
 
 def solve(s: Situation) -> Solution:
     """The allocation, what it was made for, and which APIs need a limit for it."""
-    uses = s.cost > 0
-    guarded = np.asarray(~(uses & ~guarded_services(s)[:, None]).any(axis=0), np.bool_)
+    uses, behind_caps, dead = s.cost > 0, guarded_services(s), backlog(s)
+    guarded = np.asarray(~(uses & ~behind_caps[:, None]).any(axis=0), np.bool_)
     wanted = demand(s, guarded)
-    found = allocate(wanted, s.cost, budget(s), s.policy.api_tier, s.policy.api_share)
+    room = budget(s, behind_caps, dead)
+    found = allocate(wanted, s.cost, room, s.policy.api_tier, s.policy.api_share)
     binding = (found.admitted < BINDING * wanted) & (wanted > 0)
     # The lower bound says how far to cut; whether to cut at all, the estimate says.
     offered = np.nan_to_num(s.frame.api.offered.astype(np.float64))
     overfull = (s.cost @ offered > RHO_BARE * s.belief.capacity) | s.belief.saturated
     bare = ~guarded & overfull[np.maximum(found.bottleneck, 0)]
-    needed = binding & (bare | (guarded & _beyond_caps(s, found, uses)))
+    needed = binding & (bare | (guarded & _beyond_caps(s, found, uses, dead > 0)))
     return Solution(found, wanted, guarded, np.asarray(needed, np.bool_))
 
 
-def _beyond_caps(s: Situation, found: Allocation, uses: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """(A,) the bottleneck lies behind the entry, is shared within the tier, or has a backlog to empty."""
+def _beyond_caps(
+    s: Situation, found: Allocation, uses: NDArray[np.bool_], drains: NDArray[np.bool_]
+) -> NDArray[np.bool_]:
+    """(A,) the bottleneck lies behind the entry, is shared within the tier, or (S,) `drains` a backlog."""
     index, tier = s.frame.index, s.policy.api_tier
     at = np.maximum(found.bottleneck, 0)
     behind = index.edge_callee[index.api_edge] != at
@@ -114,7 +120,7 @@ def _beyond_caps(s: Situation, found: Allocation, uses: NDArray[np.bool_]) -> ND
     for level in np.unique(tier):
         members = tier == level
         shared[members] = asked[:, members].sum(axis=1)[at[members]] > 1
-    return np.asarray((found.bottleneck >= 0) & (behind | shared | (backlog(s)[at] > 0)), np.bool_)
+    return np.asarray((found.bottleneck >= 0) & (behind | shared | drains[at]), np.bool_)
 
 
 def propose(s: Situation) -> Batch:

@@ -6,14 +6,24 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from governor.decide.backends import BackendEvidence
+from governor.decide.backends import BackendEvidence, BackendVerdict
 from governor.decide.capacity import CapacityBelief
 from governor.decide.load import Array, ServiceLoad
-from governor.domain import MeshFrame
+from governor.domain import MeshFrame, MeshIndex
 from governor.knobs import KnobState
 from governor.policy_view import PolicyView
+
+
+def shares(index: MeshIndex, weight: ArrayLike) -> Array:
+    """(B,) weights as shares of each edge's sum; an even share where none is set."""
+    pool, edges = index.backend_edge, len(index.edges)
+    even = 1.0 / np.maximum(np.bincount(pool, minlength=edges)[pool], 1)
+    given = np.asarray(weight, np.float64)
+    known = np.where(np.isfinite(given), given, even)
+    total = np.bincount(pool, weights=known, minlength=edges)[pool]
+    return np.asarray(known / np.where(total > 0, total, 1.0), np.float64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,6 +36,8 @@ class Situation:
     load: ServiceLoad
     belief: CapacityBelief
     backends: BackendEvidence
+    found: BackendVerdict
+    """What that evidence says."""
     cost: Array
     """(S, A) attempts at each service for each request of each API."""
     period_s: float
@@ -47,6 +59,11 @@ class Situation:
         attempts = np.nan_to_num(edge.attempts.astype(np.float64)) + np.nan_to_num(edge.overflow)
         total = np.bincount(callee, weights=attempts, minlength=len(self.frame.index.services))[callee]
         return np.where(total > 0, attempts / np.where(total > 0, total, 1.0), 0.0)
+
+    @property
+    def share(self) -> Array:
+        """(B,) of its edge's traffic for each backend as it is set now."""
+        return shares(self.frame.index, self.knobs.weight)
 
     def traffic(self, edge: int) -> float:
         """Final answers/s on one edge; 0 where they are not known."""

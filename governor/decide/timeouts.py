@@ -2,9 +2,10 @@
 
     T = max(1.3 * p99.9, 2 * p99)   of healthy windows;   +-20 % a step;   callee's T below its caller's
 
-Only proposed where the present value is far off (over four times T, or under T), so that a timeout does not
-wander with its latency. Frozen while the edge is not healthy, and never shortened under overload: a shorter
-timeout would turn late answers into errors and retries.
+Only proposed where the present value is far off (over four times T, under T, or not below its caller's), so
+that a timeout does not wander with its latency. Frozen while the edge is not healthy, never shortened under
+overload and never below T: a shorter timeout would turn late answers into errors and retries. Where T is not
+below the caller's timeout, the caller's is what is too short, and the callee's is left alone.
 Source: Amazon Builders' Library, Timeouts, retries and backoff with jitter.
 """
 
@@ -23,6 +24,8 @@ from governor.reasons import Reason
 MARGIN = 1.3
 STEP = 0.2
 TOO_LONG = 4.0
+RESOLUTION_S = 0.001
+"""Timeouts are set in whole milliseconds, so closer than this is equal."""
 
 
 def needed(s: Situation) -> Array:
@@ -36,12 +39,12 @@ def needed(s: Situation) -> Array:
 
 
 def propose(s: Situation) -> Batch:
-    """A proposal for each edge whose timeout is far too long or too short."""
+    """A proposal for each edge whose timeout is far too long, too short, or not below its caller's."""
     need, now = needed(s), s.knobs.timeout.astype(np.float64)
     ceiling = _callers_timeout(s, now)
     long = now > TOO_LONG * need
-    short = now < need
-    disordered = (now >= ceiling) & ~short
+    short = now < need - RESOLUTION_S
+    disordered = (now >= ceiling) & (need < ceiling - RESOLUTION_S)
     active = s.policy.active(Knob.TIMEOUT)
     edges = np.flatnonzero(active & (long | short | disordered))
     other = pick(long[edges], Reason.TIMEOUT_TOO_LONG, Reason.TIMEOUT_ORDER)
@@ -73,7 +76,7 @@ def _proposal(s: Situation, line: Line, need: float, ceiling: float) -> Proposal
     elif line.reason is Reason.TIMEOUT_TOO_LONG:
         target = max(2.0 * need, now * (1 - STEP))
     else:
-        target = max(0.9 * ceiling, now * (1 - STEP))
+        target = max(0.9 * ceiling, now * (1 - STEP), need)
     keep = per_try if math.isfinite(per_try) else None
     name = s.frame.index.edges[edge]
     return Proposal(

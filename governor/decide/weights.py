@@ -18,7 +18,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from governor.decide.backends import BackendVerdict, judge
 from governor.decide.load import Array
 from governor.decide.situation import Situation
 from governor.knobs import BackendWeights, Direction, Hypothesis, Knob, Proposal, Target, TargetKind
@@ -36,9 +35,9 @@ CLEAN_WINDOWS = 4
 RHO_MAX = 0.9
 
 
-def floor_share(s: Situation, found: BackendVerdict) -> Array:
+def floor_share(s: Situation) -> Array:
     """(B,) least share of a faulty backend, such that neither objective sees what it still gets."""
-    callee = s.frame.index.edge_callee[s.frame.index.backend_edge]
+    callee, found = s.frame.index.edge_callee[s.frame.index.backend_edge], s.found
     slow = (1.0 - s.policy.quantile.astype(np.float64)[callee]) / 2.0
     spared = (1.0 - s.policy.availability.astype(np.float64)[callee]) / 2.0
     failing = np.where(
@@ -47,20 +46,12 @@ def floor_share(s: Situation, found: BackendVerdict) -> Array:
     return np.clip(np.where(found.failing, np.minimum(slow, failing), slow), LEAST_SHARE, MOST_FLOOR)
 
 
-def present(s: Situation) -> Array:
-    """(B,) shares in force; even where none are set."""
-    pool = s.frame.index.backend_edge
-    size = np.bincount(pool, minlength=len(s.frame.index.edges))[pool]
-    return np.where(np.isfinite(s.knobs.weight), s.knobs.weight, 1.0 / np.maximum(size, 1)).astype(np.float64)
-
-
-def wanted(s: Situation, found: BackendVerdict) -> Array:
+def wanted(s: Situation) -> Array:
     """Shares (B,) that the law wants, summing to 1 on each edge."""
-    index = s.frame.index
-    pool, edges = index.backend_edge, len(index.edges)
-    now, own = present(s), s.own_share
-    floor = floor_share(s, found)
-    faulty = (found.slow | found.failing) & ~_overload(s, found)
+    pool, edges, found = s.frame.index.backend_edge, len(s.frame.index.edges), s.found
+    now, own = s.share, s.own_share
+    floor = floor_share(s)
+    faulty = (found.slow | found.failing) & ~_overload(s)
     held = now < 0.5 * own
     ready = held & ~faulty & (s.backends.good_windows >= CLEAN_WINDOWS)
     starved = held & ~found.known & (s.backends.seconds >= PATIENCE_S)
@@ -75,12 +66,12 @@ def wanted(s: Situation, found: BackendVerdict) -> Array:
     return np.asarray(shares / np.where(total > 0, total, 1.0), np.float64)
 
 
-def _overload(s: Situation, found: BackendVerdict) -> NDArray[np.bool_]:
+def _overload(s: Situation) -> NDArray[np.bool_]:
     """(B,) pools where too much looks faulty, or where the rest could not carry the load."""
     index = s.frame.index
     pool, edges = index.backend_edge, len(index.edges)
     size = np.bincount(pool, minlength=edges)
-    faulty = np.bincount(pool, weights=found.slow | found.failing, minlength=edges)
+    faulty = np.bincount(pool, weights=s.found.slow | s.found.failing, minlength=edges)
     share = faulty / np.maximum(size, 1)
     callee = index.edge_callee
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -94,9 +85,7 @@ def propose(s: Situation) -> Batch:
     index = s.frame.index
     if not len(index.backends):
         return Batch.none(Knob.WEIGHTS)
-    found = judge(s.backends, index.backend_edge)
-    shares = wanted(s, found)
-    now = present(s)
+    found, now, shares = s.found, s.share, wanted(s)
     moved = np.zeros(len(index.edges), np.bool_)
     moved[index.backend_edge[np.abs(shares - now) > DEAD_BAND]] = True
     active = s.policy.active(Knob.WEIGHTS) & (s.frame.edge.rate > 0)
@@ -109,7 +98,7 @@ def propose(s: Situation) -> Batch:
     return Batch.of(
         Knob.WEIGHTS,
         edges,
-        lambda line: _proposal(s, line, speaks[line.row], found, shares, now),
+        lambda line: _proposal(s, line, speaks[line.row], shares, now),
         direction=pick(away, Direction.SHIFT, Direction.LOOSEN),
         reason=pick(~away, Reason.BACKEND_RECOVERED, cause),
         urgent=away,
@@ -128,8 +117,8 @@ def _first_moved(
     return members[order[np.searchsorted(pool[members][order], edges)]]
 
 
-def _proposal(s: Situation, line: Line, first: int, found: BackendVerdict, shares: Array, now: Array) -> Proposal:
-    index, edge = s.frame.index, line.row
+def _proposal(s: Situation, line: Line, first: int, shares: Array, now: Array) -> Proposal:
+    index, edge, found = s.frame.index, line.row, s.found
     members = np.flatnonzero(index.backend_edge == edge)
     name = index.backends[first]
     latency, peers = float(found.latency[first]), float(found.pool_latency[first])

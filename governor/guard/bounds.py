@@ -1,8 +1,8 @@
-"""Policy bounds and largest steps on a proposed value; what the law wanted stays in `uncapped`."""
+"""Policy bounds, largest steps and dead band on a proposed value; what the law wanted stays in `uncapped`."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import astuple, replace
 
 from governor.knobs import (
     BackendWeights,
@@ -16,6 +16,8 @@ from governor.knobs import (
 from governor.policy_view import KnobRule
 
 FLAP_GAIN = 0.5
+ROUNDING = 1e-6
+"""What is set is read in single precision: closer than this share is equal."""
 
 
 def bounded(proposal: Proposal, rule: KnobRule, *, flapping: bool) -> Proposal:
@@ -25,6 +27,27 @@ def bounded(proposal: Proposal, rule: KnobRule, *, flapping: bool) -> Proposal:
     """
     value = _apply(proposal.proposed, proposal.current, rule, proposal.urgent, flapping)
     return proposal if value == proposal.proposed else replace(proposal, proposed=value)
+
+
+def within_dead_band(proposal: Proposal, rule: KnobRule) -> bool:
+    """No number moves by the dead band or more: of what is set, or of the edge's traffic where it is a weight.
+
+    What is set for the first time or released moves, however small.
+    """
+    new, now = proposal.proposed, proposal.current
+    if isinstance(new, BackendWeights) and isinstance(now, BackendWeights):
+        was = dict(now.shares)
+        return len(was) == len(new.shares) and all(
+            _near(share, was.get(name), rule.dead_band, 1.0) for name, share in new.shares
+        )
+    pairs = zip(astuple(new), astuple(now), strict=True)
+    return all(_near(after, before, rule.dead_band, before) for after, before in pairs)
+
+
+def _near(new: float | None, old: float | None, dead_band: float, whole: float | None) -> bool:
+    if new is None or old is None or whole is None:
+        return new is old
+    return new == old or abs(new - old) < max(dead_band - ROUNDING, ROUNDING) * whole
 
 
 def _apply(value: KnobValue, now: KnobValue, rule: KnobRule, urgent: bool, flapping: bool) -> KnobValue:

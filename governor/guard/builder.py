@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from governor.guard.bounds import bounded
+from governor.guard.bounds import bounded, within_dead_band
 from governor.guard.gates import Conditions, words
 from governor.guard.held import Held
 from governor.knobs import Proposal
@@ -46,10 +46,12 @@ class Builder:
         flapping = self._at.memory.of(proposal.target, proposal.knob).flapping
         return bounded(proposal, rules.knob(proposal.knob), flapping=flapping)
 
-    def late(self, proposal: Proposal) -> Stop | None:
-        """What only a whole proposal shows: nothing is left to change, or the control plane cannot say it."""
+    def late(self, proposal: Proposal, rules: Rules) -> Stop | None:
+        """What only a whole proposal shows: too little is left to change, or the control plane cannot say it."""
         if proposal.proposed == proposal.current:
             return Reason.DEAD_BAND, "the bounds leave nothing to change"
+        if within_dead_band(proposal, rule := rules.knob(proposal.knob)):
+            return Reason.DEAD_BAND, f"the change left is below {rule.dead_band:.0%}"
         if (refused := self._at.refusal(proposal)) is not None:
             return Reason.REFUSED, refused
         return None
@@ -92,7 +94,7 @@ class Builder:
         rules = self._at.policy.rules_for(proposal.target)
         if rules is None:
             return Held(proposal, Reason.NOT_SELECTED)
-        if gate not in BEFORE_BOUNDS and (late := self.late(proposal)) is not None:
+        if gate not in BEFORE_BOUNDS and (late := self.late(proposal, rules)) is not None:
             return Held(proposal, *late)
         if gate is Reason.BLAST_RADIUS:
             return Held(proposal, gate, self._radius(rules))

@@ -2,12 +2,12 @@
 
 First the gates that need only columns, over all proposals at once: policy selects the target, staleness, trust,
 off, suppressed, pause, freeze, recommend mode, cool-down, effect of the last change seen, clean windows. What
-passes is built one by one, most protecting first, and put within its bounds; it is held if nothing is left to
-change, if the control plane cannot say it, or by the blast radius. Once a policy has spent its writes, or
-`LOOKS` changes of a knob were looked at in vain, the rest of what it governs is held without being built.
+passes is built one by one, most protecting first, and put within its bounds; it is held if what is left to change
+is below the dead band, if the control plane cannot say it, or by the blast radius. Once a policy has spent its
+writes, or `LOOKS` changes of a knob were looked at in vain, the rest of what it governs is held unbuilt.
 
 A held proposal that somebody looks at is built then, within its bounds, and asked the two late questions before
-any gate that concerns only writing: nobody is advised to do what changes nothing or cannot be said.
+any gate that concerns only writing: nobody is advised to do what changes little or cannot be said.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def _spend(free: Rows, rules: Rules, builder: Builder, stopped: Codes) -> dict[i
             break
         proposal = builder.bounded(position)
         share = builder.share(proposal) if proposal.direction is Direction.SHIFT else 0.0
-        stop = builder.late(proposal)
+        stop = builder.late(proposal, rules)
         if stop is None and shifted + share > radius.traffic_share:
             stop = Reason.BLAST_RADIUS, f"{radius.traffic_share:.0%} of traffic a cycle"
         if stop is None:

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from governor.commands import demo
 from governor.commands.demo import Asked, result
-from governor.commands.demo_progress import going_on, watching
+from governor.commands.demo_progress import faults, going_on, watching
 from governor.lab.command import prepared
 from governor.lab.mesh import Progress
 from governor.lab.report.data import Arm, FaultBand, Finding, ReportData, Score
@@ -77,6 +77,6 @@ def test_away_from_a_terminal_each_second_is_one_line_of_both_arms(capsys: pytes
             second(arm, Progress(20, 160.0, {"a": (10, good, 0), "b": (5, 1, 0)}))
         second("governed", Progress(21, 160.0, {"a": (10, 9, 0)}))
     lines = capsys.readouterr().out.splitlines()
-    fault = going_on(scenario, 20)
+    fault = going_on(faults(scenario), 20)
     assert fault
     assert lines == [f"  20 of 160 s  sent  15/s, answered in time: ungoverned   6/s, governed  10/s  {fault}"]

@@ -1,142 +1,197 @@
-"""A small mesh for the laws: ingress -> web -> db, one API in two classes, three backends of web."""
+"""Small situations for the tests of single laws: a mesh that is well, and what a test says is different.
+
+`situation(chain(), edge={"rate": [200.0, 150.0]}, knobs={"cap_default": 54.0})`: each keyword names a table, each
+key a column of it; one number holds for all rows. Requests take 20 ms at a service of 36 workers (1800/s).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields, replace
-from typing import Any
+from functools import lru_cache
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
-from governor.decide.backends import BackendEvidence
+from governor.decide import backends, cost_matrix
 from governor.decide.capacity import CapacityBelief
-from governor.decide.load import ServiceLoad, service_load
+from governor.decide.load import service_load
 from governor.decide.situation import Situation
 from governor.domain import (
     ApiSignals,
     BackendSignals,
     EdgeSignals,
-    FloatArray,
     MeshFrame,
     MeshIndex,
     RateSamples,
     ServiceSignals,
 )
-from governor.knobs import KnobState
-from governor.policy import load_policies, resolve
+from governor.knobs import KnobState, Proposal
+from governor.policy import preset, resolve
+from governor.policy_view import PolicyView
+from governor.proposals import Batch
 
-PERIOD_S = 5.0
-INDEX = MeshIndex(
-    services=("ingress", "web", "db"),
-    edges=("ingress>web", "web>db"),
-    edge_caller=np.array([0, 1], np.int32),
-    edge_callee=np.array([1, 2], np.int32),
-    backends=("web-0", "web-1", "web-2"),
-    backend_edge=np.array([0, 0, 0], np.int32),
-    apis=("shop.high", "shop.low"),
-    api_edge=np.array([0, 0], np.int32),
-)
-ENTRY, INNER = 0, 1
-WEB, DB = 1, 2
-POLICY = resolve(load_policies(["balanced"]), INDEX)
-BASE_S = 0.05
-"""Latency of web's own work."""
+Columns = Mapping[str, ArrayLike]
+WINDOW_S = 15.0
+RATE = 200.0
+LATENCY_S = 0.02
+CAPACITY = 1800.0
+APIS = ("buy.high", "look.low")
 
 
-def _array(*values: float) -> FloatArray:
-    return np.array(values, np.float32)
+@lru_cache
+def mesh(calls: tuple[str, ...], apis: tuple[str, ...] = APIS, pool: int = 0) -> MeshIndex:
+    """A mesh of `calls`, each "caller callee"; all APIs enter by the first; `pool` backends on each edge."""
+    pairs = [call.split() for call in calls]
+    services = tuple(dict.fromkeys(name for pair in pairs for name in pair))
+    caller, callee = ([services.index(pair[k]) for pair in pairs] for k in (0, 1))
+    return MeshIndex(
+        services=services,
+        edges=tuple(f"{a}|{b}" for a, b in pairs),
+        edge_caller=np.array(caller, np.int32),
+        edge_callee=np.array(callee, np.int32),
+        backends=tuple(f"10.0.0.{k}" for _ in pairs for k in range(pool)),
+        backend_edge=np.repeat(np.arange(len(pairs), dtype=np.int32), pool),
+        apis=apis,
+        api_edge=np.zeros(len(apis), np.int32),
+    )
+
+
+def one(apis: tuple[str, ...] = APIS, pool: int = 0) -> MeshIndex:
+    """One service, "web", position 1."""
+    return mesh(("client web",), apis, pool)
+
+
+def chain(apis: tuple[str, ...] = APIS, pool: int = 0) -> MeshIndex:
+    """Two services in a row: "front", position 1, calls "back", position 2."""
+    return mesh(("client front", "front back"), apis, pool)
+
+
+def column(value: ArrayLike, size: int) -> NDArray[np.float32]:
+    return np.array(np.broadcast_to(np.asarray(value, np.float32), size))
+
+
+def _table(columns: Columns, given: Columns | None, size: int) -> dict[str, NDArray[np.float32]]:
+    return {name: column(value, size) for name, value in {**columns, **(given or {})}.items()}
 
 
 def frame(
-    edge: Mapping[str, Any] | None = None,
-    api: Mapping[str, Any] | None = None,
-    service: Mapping[str, Any] | None = None,
-    backend: Mapping[str, Any] | None = None,
-    index: MeshIndex = INDEX,
-    samples: RateSamples | None = None,
+    index: MeshIndex,
+    *,
+    service: Columns | None = None,
+    edge: Columns | None = None,
+    backend: Columns | None = None,
+    api: Columns | None = None,
+    window_s: float = WINDOW_S,
 ) -> MeshFrame:
-    """A healthy window of 200 requests/s, half of which go on to db; what is given replaces whole signals."""
-    signals: dict[str, dict[str, Any]] = {
-        "edge": {
-            "rate": (200, 100),
-            "errors": (0, 0),
-            "attempts": (200, 100),
-            "retries": (0, 0),
-            "timeouts": (0, 0),
-            "overflow": (0, 0),
-            "in_flight": (12, 2),
-            "latency_mean": (0.06, 0.02),
-            "latency_p50": (0.05, 0.02),
-            "latency_p99": (0.2, 0.06),
-            "latency_p999": (0.3, 0.09),
-        }
-        | dict(edge or {}),
-        "api": {"offered": (60, 140), "limited": (0, 0), "completed": (60, 140), "errors": (0, 0)}
-        | dict(api or {}),
-        "service": {
-            "cpu_used": (np.nan, 10, 2),
-            "cpu_limit": (np.nan, 20, 20),
-            "completions": (np.nan, 200, 100),
-            "server_latency": (np.nan, 0.06, 0.02),
-        }
-        | dict(service or {}),
-        "backend": {"rate": (67, 67, 66), "errors": (0, 0, 0), "in_flight": (4, 4, 4)} | dict(backend or {}),
+    """One window; what is not named is as in a mesh that is well, or was not measured.
+
+    Attempts, those in flight and latencies follow from `rate` where they are not named themselves.
+    """
+    sizes = index.sizes
+    rate = column((edge or {}).get("rate", RATE), sizes["edge"])
+    attempts = column((edge or {}).get("attempts", rate), sizes["edge"])
+    offered = column((api or {}).get("offered", RATE / max(sizes["api"], 1)), sizes["api"])
+    well: dict[str, dict[str, ArrayLike]] = {
+        "service": {},
+        "edge": {"rate": rate, "attempts": attempts, "in_flight": attempts * LATENCY_S, "latency_mean": LATENCY_S}
+        | dict.fromkeys(("errors", "retries", "timeouts", "overflow"), 0.0)
+        | {"latency_p50": LATENCY_S, "latency_p99": 2 * LATENCY_S, "latency_p999": 3 * LATENCY_S},
+        "backend": {"errors": 0.0} | _shared(index, attempts),
+        "api": {"offered": offered, "completed": offered, "limited": 0.0, "errors": 0.0},
     }
-    kinds = {"edge": EdgeSignals, "api": ApiSignals, "service": ServiceSignals, "backend": BackendSignals}
     tables = {
-        name: kind.unknown(index.sizes[name], **{k: _array(*np.atleast_1d(v)) for k, v in signals[name].items()})
-        for name, kind in kinds.items()
+        "service": ServiceSignals.unknown(sizes["service"], **_table(well["service"], service, sizes["service"])),
+        "edge": EdgeSignals.unknown(sizes["edge"], **_table(well["edge"], edge, sizes["edge"])),
+        "backend": BackendSignals.unknown(sizes["backend"], **_table(well["backend"], backend, sizes["backend"])),
+        "api": ApiSignals.unknown(sizes["api"], **_table(well["api"], api, sizes["api"])),
     }
     trust = {f"{name}.{f.name}": 1.0 for name, table in tables.items() for f in fields(table)}
-    return MeshFrame(1000.0, PERIOD_S, index, trust=trust, samples=samples, **tables)
+    rows = round(window_s)
+    samples = RateSamples(column(offered, (rows, len(offered))), column(RATE, (rows, sizes["service"])))
+    return MeshFrame(0.0, window_s, index, **tables, trust=trust, samples=samples)
 
 
-def knobs(**values: Any) -> KnobState:
-    """Nothing set but `values`."""
-    return replace(KnobState.unset(INDEX), **{k: _array(*np.atleast_1d(v)) for k, v in values.items()})
+def _shared(index: MeshIndex, attempts: NDArray[np.float32]) -> dict[str, ArrayLike]:
+    """Each edge's attempts, evenly over its pool."""
+    pool = index.backend_edge
+    rate = attempts[pool] / np.bincount(pool, minlength=len(attempts))[pool]
+    return {"rate": rate, "in_flight": rate * LATENCY_S}
 
 
-def belief(**values: Any) -> CapacityBelief:
-    """web carries 400 requests/s at 50 ms of its own, db 1,000 at 20 ms; calm."""
-    known: dict[str, Any] = {
-        "capacity": np.array([np.nan, 400.0, 1000.0]),
-        "spread": np.full(3, 0.02),
-        "seen": np.array([np.nan, 250.0, 120.0]),
-        "base_latency": np.array([np.nan, BASE_S, 0.02]),
-        "path_latency": np.array([np.nan, 0.06, 0.02]),
-        "top_use": np.ones(3),
-        "queued": np.zeros(3),
-        "saturated": np.zeros(3, np.bool_),
-        "calm": np.array([False, True, True]),
+def knobs_set(index: MeshIndex, settings: Columns | None = None) -> KnobState:
+    """Nothing set but `settings`."""
+    unset = KnobState.unset(index)
+    given = (settings or {}).items()
+    return replace(unset, **{name: column(value, len(getattr(unset, name))) for name, value in given})
+
+
+def believed(index: MeshIndex, given: Columns | None = None) -> CapacityBelief:
+    """Capacity and latencies of every service known, no queue, calm; `given` columns are different."""
+    size = len(index.services)
+    known: dict[str, ArrayLike] = {
+        "capacity": CAPACITY,
+        "seen": RATE,
+        "base_latency": LATENCY_S,
+        "path_latency": LATENCY_S,
+        "queued": 0.0,
     }
-    return CapacityBelief(**(known | {k: np.asarray(v) for k, v in values.items()}))
+    flags = {"saturated": False, "calm": True}
+    columns = {
+        name: np.array(np.broadcast_to(np.asarray(value, np.bool_ if name in flags else np.float64), size))
+        for name, value in {**known, **flags, **(given or {})}.items()
+    }
+    return replace(CapacityBelief.unknown(size), **columns)
 
 
-def load(**values: Any) -> ServiceLoad:
-    """What the healthy frame says of its services, with `values` in place of some."""
-    return replace(service_load(frame()), **{k: np.asarray(v, float) for k, v in values.items()})
+def policy_of(index: MeshIndex, **given: ArrayLike) -> PolicyView:
+    """The balanced preset (500 ms for 99 %, 99.9 % available); `given` columns are different."""
+    view = resolve([preset("balanced")], index)
+    columns = {
+        name: np.array(np.broadcast_to(np.asarray(value, getattr(view, name).dtype), getattr(view, name).shape))
+        for name, value in given.items()
+    }
+    return replace(view, **columns)
 
 
 def situation(
+    index: MeshIndex,
     *,
-    seen: MeshFrame | None = None,
-    set_to: KnobState | None = None,
-    believed: CapacityBelief | None = None,
-    evidence: BackendEvidence | None = None,
-    cost: Any = None,
-    own_share: Any = None,
-    **policy: Any,
+    knobs: Columns | None = None,
+    belief: Columns | None = None,
+    policy: Columns | None = None,
+    cost: ArrayLike | None = None,
+    evidence: backends.BackendEvidence | None = None,
+    own_share: ArrayLike | None = None,
+    window: MeshFrame | None = None,
+    service: Columns | None = None,
+    edge: Columns | None = None,
+    backend: Columns | None = None,
+    api: Columns | None = None,
 ) -> Situation:
-    """All that a law looks at; `policy` replaces arrays of the balanced preset's view."""
-    window = seen or frame()
+    """What a law looks at; `evidence` on backends is that of this one window unless it is given."""
+    seen = window or frame(index, service=service, edge=edge, backend=backend, api=api)
+    state = knobs_set(index, knobs)
+    if cost is None:
+        cost = cost_matrix.solve(cost_matrix.CostState.empty(len(index.apis), len(index.services)), index)
+    if evidence is None:
+        evidence, _ = backends.update(backends.BackendEvidence.none(len(index.backends)), seen, state.weight)
+    pool = np.bincount(index.backend_edge, minlength=len(index.edges))[index.backend_edge]
     return Situation(
-        frame=window,
-        knobs=set_to or knobs(),
-        policy=replace(POLICY, **{k: np.asarray(v) for k, v in policy.items()}),
-        load=service_load(window),
-        belief=believed or belief(),
-        backends=evidence or BackendEvidence.none(3),
-        cost=np.array([[0, 0], [1, 1], [0.5, 0.5]]) if cost is None else np.asarray(cost, float),
-        period_s=PERIOD_S,
-        own_share=np.full(3, 1 / 3) if own_share is None else np.asarray(own_share, float),
+        frame=seen,
+        knobs=state,
+        policy=policy_of(index, **(policy or {})),
+        load=service_load(seen),
+        belief=believed(index, belief),
+        backends=evidence,
+        found=backends.judge(evidence, index.backend_edge),
+        cost=np.asarray(cost, np.float64),
+        period_s=WINDOW_S,
+        own_share=np.asarray(1.0 / pool if own_share is None else own_share, np.float64),
     )
+
+
+def only(batch: Batch) -> Proposal:
+    """The one proposal of a batch."""
+    assert len(batch) == 1
+    return batch.build(0)

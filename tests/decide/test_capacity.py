@@ -1,159 +1,324 @@
-"""What is believed of a service's capacity, and what it takes to believe otherwise."""
+"""What one window teaches about a service's capacity, and what it must not teach."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+import math
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 
-from governor.decide.capacity import BASE_DRIFT, CapacityBelief, update
-from tests.decide.situations import BASE_S, PERIOD_S, WEB, belief, load
+from governor.decide.capacity import BASE_DRIFT, CapacityBelief, update, with_work_time
+from governor.decide.load import ServiceLoad, service_load
+from tests.decide.situations import believed, frame, mesh, one
 
-OBJECTIVE = np.full(3, 0.5)
-NONE = np.zeros(3, np.bool_)
-ALL = np.ones(3, np.bool_)
-
-
-def web(value: float, other: float = np.nan) -> np.ndarray:
-    return np.array([np.nan, value, other])
+CORES = 10.0
+KNOWN = {"capacity": 1000.0, "seen": 500.0}
+QUEUEING_S = 0.1
 
 
-def learn(old: CapacityBelief, refused: np.ndarray = NONE, steps: Any = None, **signals: Any) -> CapacityBelief:
-    return update(old, load(**signals), OBJECTIVE, PERIOD_S, refused, steps)
+def look(
+    belief: CapacityBelief,
+    *,
+    done: float = 500.0,
+    arrived: float | None = None,
+    latency_s: float = 0.02,
+    use: float = math.nan,
+    refused: bool = False,
+    parts: list[float] | None = None,
+    window_s: float = 15.0,
+    fastest_s: float | None = None,
+    timed_out: float = 0.0,
+) -> CapacityBelief:
+    """`belief` after one window of the service at position 1."""
+    index = one(pool=2)
+    attempts = done if arrived is None else arrived
+    quick, slow = latency_s if fastest_s is None else fastest_s, latency_s
+    seen = frame(
+        index,
+        window_s=window_s,
+        edge={"rate": attempts, "timeouts": timed_out},
+        service={"completions": done, "server_latency": latency_s, "cpu_used": use * CORES, "cpu_limit": CORES},
+        backend={"in_flight": [attempts / 2 * quick, attempts / 2 * slow]},
+    )
+    arrivals = None if parts is None else np.array([[math.nan, part] for part in parts])
+    return update(belief, service_load(seen), np.full(2, 0.5), window_s, np.full(2, refused), arrivals)
 
 
-def queueing(factor: float = 4.0) -> dict[str, Any]:
-    """Own latency of web at `factor` times its base, at every backend."""
-    return {
-        "own_latency": web(factor * BASE_S),
-        "pool_latency": web(factor * 0.06),
-        "latency": web(factor * 0.06),
-    }
+def known(**given: float | bool) -> CapacityBelief:
+    return believed(one(pool=2), KNOWN | given)
 
 
-def test_capacity_is_the_rate_over_the_part_of_the_cpu_that_it_used() -> None:
-    found = learn(CapacityBelief.unknown(3), completions=web(150), utilisation=web(0.5))
-    assert found.capacity[WEB] == pytest.approx(300)
+NOTHING = CapacityBelief.unknown(2)
+
+
+def test_capacity_is_what_the_cpu_has_room_for() -> None:
+    assert look(NOTHING, done=400.0, use=0.5).capacity[1] == pytest.approx(400 / 0.5)
+
+
+def test_a_known_capacity_follows_slowly_while_nothing_queues() -> None:
+    moved = look(known(), done=400.0, use=0.5).capacity[1]
+    assert moved == pytest.approx(1000 * (800 / 1000) ** 0.25)
+
+
+@pytest.mark.parametrize("use", [0.0, 0.01])
+def test_an_idle_cpu_says_nothing(use: float) -> None:
+    assert look(known(), done=400.0, use=use).capacity[1] == 1000.0
+
+
+def test_a_use_that_is_not_known_says_nothing() -> None:
+    assert math.isnan(look(NOTHING, done=600.0, use=math.nan).capacity[1])
+    assert math.isnan(
+        look(NOTHING, done=600.0, use=3.0).capacity[1]
+    )  # more than is allowed: the limit is not all
 
 
 def test_too_few_requests_say_nothing() -> None:
-    found = learn(CapacityBelief.unknown(3), completions=web(5), utilisation=web(0.01))
-    assert np.isnan(found.capacity[WEB])
+    found = look(known(), done=2.0, use=0.9, latency_s=QUEUEING_S)
+    assert (found.capacity[1], found.base_latency[1], found.saturated[1]) == (1000.0, 0.02, False)
+    assert look(known(), done=3.0, use=0.9).capacity[1] < 1000.0
 
 
-def test_a_neighbour_that_takes_cores_is_believed_in_the_first_window() -> None:
-    found = learn(belief(), completions=web(200), utilisation=web(0.5), **queueing())
-    assert found.saturated[WEB]
-    assert found.top_use[WEB] == pytest.approx(0.5)
-    assert found.capacity[WEB] == pytest.approx(200)
+def test_a_neighbour_that_takes_cores_is_believed_at_once_when_the_pool_queues() -> None:
+    found = look(known(), done=600.0, arrived=650.0, use=0.6, latency_s=QUEUEING_S)
+    assert found.saturated[1]
+    assert found.top_use[1] == pytest.approx(0.6)
+    assert found.capacity[1] == pytest.approx(600.0)
 
 
-def test_a_mixed_first_window_of_a_neighbour_is_corrected_by_the_next() -> None:
-    first = learn(belief(), completions=web(240), utilisation=web(0.58), **queueing())
-    second = learn(first, completions=web(200), utilisation=web(0.5), **queueing())
-    assert second.top_use[WEB] == pytest.approx(0.5)
-    assert second.capacity[WEB] == pytest.approx(200, rel=0.01)
+def test_a_first_window_of_a_neighbour_that_began_within_it_is_corrected_by_the_next() -> None:
+    crowd = {"done": 600.0, "arrived": 650.0, "latency_s": QUEUEING_S}
+    mixed = look(known(), **(crowd | {"done": 720.0, "arrived": 800.0}), use=0.72)
+    found = look(mixed, **crowd, use=0.6)
+    assert (mixed.top_use[1], found.top_use[1]) == (pytest.approx(0.72), pytest.approx(0.6))
+    assert found.capacity[1] == pytest.approx(600.0)
 
 
-def test_capacity_that_came_back_is_seen_while_limits_hide_the_demand() -> None:
-    halved = belief(capacity=web(200, 1000), top_use=np.array([1, 0.5, 1]))
-    calm = {"completions": web(200), "utilisation": web(0.5), "own_latency": web(1.02 * BASE_S)}
-    assert learn(halved, refused=ALL, **calm).capacity[WEB] == pytest.approx(400)
-    assert learn(halved, refused=NONE, **calm).capacity[WEB] == pytest.approx(200)
+def test_a_pool_that_does_not_queue_shows_no_neighbour() -> None:
+    found = look(known(), done=600.0, use=0.6)
+    assert (found.top_use[1], found.capacity[1]) == (1.0, pytest.approx(1000.0))
 
 
-def test_a_queue_at_the_known_top_use_disproves_nothing() -> None:
-    halved = belief(capacity=web(200, 1000), top_use=np.array([1, 0.5, 1]))
-    found = learn(halved, refused=ALL, completions=web(200), utilisation=web(0.5), own_latency=web(1.5 * BASE_S))
-    assert not found.calm[WEB]
-    assert found.capacity[WEB] == pytest.approx(200)
+def test_queueing_a_little_below_full_use_shows_no_neighbour_unless_one_is_known() -> None:
+    crowd = {"done": 600.0, "arrived": 650.0, "latency_s": QUEUEING_S}
+    assert look(known(), use=0.9, **crowd).top_use[1] == 1.0
+    assert look(known(top_use=0.6), use=0.55, **crowd).top_use[1] == pytest.approx(0.55)
 
 
-def test_one_slow_replica_is_not_a_saturated_service() -> None:
-    found = learn(belief(), completions=web(200), utilisation=web(0.5), own_latency=web(4 * BASE_S))
-    assert not found.saturated[WEB]  # the fastest backend is as fast as ever
-    assert found.top_use[WEB] == 1.0
+def test_a_top_use_moves_up_with_use() -> None:
+    assert look(known(top_use=0.6), done=700.0, use=0.7).top_use[1] == pytest.approx(0.7)
 
 
-def test_a_queue_of_the_dead_teaches_nothing_downward() -> None:
-    drained = {"arrivals": web(20), "completions": web(60), "utilisation": web(0.15)}
-    found = learn(belief(), **drained, **queueing(40.0))
-    assert found.capacity[WEB] == pytest.approx(400)
-    assert found.top_use[WEB] == 1.0
+def test_a_calm_window_at_the_top_use_disproves_it_at_once_where_demand_was_refused() -> None:
+    narrowed = known(top_use=0.6, capacity=600.0)
+    found = look(narrowed, done=580.0, use=0.58, refused=True)
+    assert found.calm[1]
+    assert found.top_use[1] == 1.0
+    assert found.capacity[1] == pytest.approx(1000.0)
 
 
-def test_base_latency_follows_quiet_windows_quickly_down_and_slowly_up() -> None:
-    faster = learn(belief(), completions=web(200), utilisation=web(0.5), own_latency=web(0.04))
-    slower = learn(belief(), completions=web(200), utilisation=web(0.5), own_latency=web(0.09))
-    assert faster.base_latency[WEB] == pytest.approx(0.05 - 0.3 * 0.01)
-    assert BASE_S < slower.base_latency[WEB] <= BASE_DRIFT * BASE_S + 1e-12
+@pytest.mark.parametrize(
+    "window",
+    [
+        {"done": 580.0, "use": 0.58},  # nobody was refused
+        {"done": 500.0, "use": 0.50, "refused": True},  # too far below it
+        {"done": 580.0, "use": 0.58, "refused": True, "latency_s": 0.03},  # not calm
+    ],
+)
+def test_a_top_use_stands_until_it_is_disproved(window: dict[str, Any]) -> None:
+    assert look(known(top_use=0.6, capacity=600.0), **window).top_use[1] == 0.6
 
 
-def test_base_latency_does_not_move_while_what_is_left_is_fully_used() -> None:
-    halved = belief(top_use=np.array([1, 0.5, 1]))
-    found = learn(halved, completions=web(200), utilisation=web(0.49), own_latency=web(1.5 * BASE_S))
-    assert found.base_latency[WEB] == BASE_S
+def test_one_slow_replica_is_not_saturation() -> None:
+    assert look(known(), latency_s=QUEUEING_S, fastest_s=QUEUEING_S).saturated[1]
+    found = look(known(), latency_s=QUEUEING_S, fastest_s=0.02)
+    assert not found.saturated[1]
+    assert found.capacity[1] == 1000.0
 
 
-def test_without_cpu_the_completion_rate_counts_once_the_pool_queues() -> None:
-    blind = {"utilisation": web(np.nan), "completions": web(180)}
-    assert np.isnan(learn(CapacityBelief.unknown(3), **blind, own_latency=web(0.05)).capacity[WEB])
-    known = learn(belief(capacity=web(np.nan)), **blind, **queueing())
-    assert known.capacity[WEB] == pytest.approx(180)
+def test_time_outs_of_the_whole_pool_are_saturation() -> None:
+    assert look(known(), timed_out=150.0, latency_s=0.035).saturated[1]
+    assert not look(known(), timed_out=50.0, latency_s=0.035).saturated[1]
+    assert not look(known(), timed_out=150.0, latency_s=0.035, fastest_s=0.02).saturated[1]
 
 
-def test_without_cpu_a_calm_window_that_refused_probes_upward() -> None:
-    calm = {"utilisation": web(np.nan), "completions": web(180), "own_latency": web(BASE_S)}
-    found = learn(belief(capacity=web(200)), refused=ALL, **calm)
-    assert 200 < found.capacity[WEB] < 300
+def test_used_up_cpu_is_saturation_whatever_the_latency() -> None:
+    assert look(known(), done=950.0, use=0.96).saturated[1]
+    assert not look(known(), done=930.0, use=0.93).saturated[1]
 
 
-def test_the_queue_follows_the_flow_second_by_second_and_refused_arrivals_do_not_wait() -> None:
-    full = belief(queued=web(2000, 0), base_latency=web(BASE_S, 0.02))
-    steps = np.array([[0, 1200, 0], [0, 20, 0], [0, 20, 0], [0, 20, 0], [0, 20, 0]], float)
-    signals = {"completions": web(400), "arrivals": web(256), "own_latency": web(5.05), "utilisation": web(1.0)}
-    found = learn(full, steps=steps, pool_latency=web(5.0), latency=web(5.0), **signals)
-    assert found.queued[WEB] == pytest.approx(2000 - 4 * 380)
+@pytest.mark.parametrize("use", [math.nan, 1.0])
+def test_a_draining_queue_teaches_nothing_downward(use: float) -> None:
+    crowd = {"done": 600.0, "latency_s": 0.3, "use": use}
+    assert look(known(), arrived=600.0, **crowd).capacity[1] == pytest.approx(600.0)
+    drained = look(known(), arrived=450.0, **crowd)
+    assert (drained.capacity[1], drained.seen[1], drained.top_use[1]) == (1000.0, 600.0, 1.0)
 
 
-def test_idle_cpu_means_that_nobody_waits() -> None:
-    found = learn(belief(queued=web(500, 0)), completions=web(200), utilisation=web(0.5), own_latency=web(0.08))
-    assert found.queued[WEB] == 0
+def test_a_draining_queue_at_low_use_shows_no_neighbour() -> None:
+    drained = look(known(), done=600.0, arrived=450.0, use=0.6, latency_s=0.3)
+    assert (drained.top_use[1], drained.capacity[1]) == (1.0, pytest.approx(1000.0))
 
 
-numbers = st.floats(0, 1e6)
+def test_a_draining_queue_may_show_more_capacity_than_was_known() -> None:
+    assert look(known(), done=1400.0, arrived=1000.0, use=1.0, latency_s=0.3).capacity[1] == pytest.approx(1400.0)
 
 
-@given(st.tuples(*[numbers] * 6))
-def test_any_signals_leave_a_capacity_that_is_positive_or_unknown(values: tuple[float, ...]) -> None:
-    x, u, own, pool, arrivals, seen = values
-    found = belief(seen=web(seen, 0))
-    for _ in range(3):
-        found = learn(
-            found,
-            refused=ALL,
-            completions=web(x),
-            utilisation=web(u),
-            own_latency=web(own),
-            pool_latency=web(pool),
-            latency=web(own),
-            arrivals=web(arrivals),
-            overflow=web(1.0),
-        )
-    assert np.isnan(found.capacity[WEB]) or found.capacity[WEB] > 0 or x == 0
-    assert found.queued[WEB] >= 0
-    assert 0 < found.top_use[WEB] <= 1
+def test_a_base_latency_rises_by_little_in_a_quiet_window_and_falls_fast() -> None:
+    assert look(known(), use=0.5, latency_s=0.022).base_latency[1] == pytest.approx(0.02 + 0.05 * 0.002)
+    assert look(known(), use=0.5, latency_s=0.039).base_latency[1] == pytest.approx(BASE_DRIFT * 0.02)
+    assert look(known(), use=0.5, latency_s=0.039).path_latency[1] == pytest.approx(BASE_DRIFT * 0.02)
+    assert look(known(), use=0.5, latency_s=0.01).base_latency[1] == pytest.approx(0.02 - 0.3 * 0.01)
 
 
-def test_the_order_of_services_does_not_matter() -> None:
-    order = [2, 0, 1]
-    old, seen = belief(), load(**queueing(), utilisation=np.array([np.nan, 0.5, 0.1]))
-    turned = CapacityBelief(**{k: v[order] for k, v in vars(old).items()})
-    mixed = replace(seen, **{k: v[order] for k, v in vars(seen).items()})
-    one, two = (update(b, s, OBJECTIVE, PERIOD_S, NONE) for b, s in ((old, seen), (turned, mixed)))
-    for name, value in vars(one).items():
-        np.testing.assert_array_equal(value[order], getattr(two, name), err_msg=name)
+@pytest.mark.parametrize(
+    "window",
+    [
+        {"use": 0.88},  # busy
+        {"latency_s": QUEUEING_S},  # saturated
+        {"done": 500.0, "arrived": 400.0},  # a queue drains
+        {"done": 2.0},  # too few
+    ],
+)
+def test_a_base_latency_does_not_move_in_other_windows(window: dict[str, Any]) -> None:
+    found = look(known(), **({"latency_s": 0.03, "use": 0.5} | window))
+    assert (found.base_latency[1], found.path_latency[1]) == (0.02, 0.02)
+
+
+def test_the_first_base_latency_is_that_of_the_first_quiet_window() -> None:
+    assert look(NOTHING, latency_s=0.03, use=0.5).base_latency[1] == pytest.approx(0.03)
+    assert math.isnan(look(NOTHING, latency_s=0.6, use=0.5).base_latency[1])
+
+
+def test_until_a_quiet_window_the_work_of_a_request_stands_for_its_base_latency() -> None:
+    load = service_load(frame(one(), service={"completions": 500.0}))
+    found = with_work_time(NOTHING, np.array([math.nan, 8.0]), load)
+    assert (found.base_latency[1], found.path_latency[1]) == (pytest.approx(0.016), pytest.approx(0.016))
+    assert with_work_time(known(), np.array([math.nan, 8.0]), load).base_latency[1] == 0.02
+
+
+@pytest.mark.parametrize(
+    ("parts", "left"),
+    [
+        ([1100.0, 1050.0, 900.0], 50.0),
+        ([900.0, 1050.0, 1100.0], 150.0),  # what was idle before cannot be caught up
+        ([1900.0, 900.0, 900.0], 80.0),  # no more than 280 wait at any time: the rest was refused
+        ([math.nan, 1100.0, 1100.0], 200.0),  # unknown: the window's mean, which here is what was done
+    ],
+)
+def test_the_queue_follows_the_flow_second_by_second(parts: list[float], left: float) -> None:
+    found = look(known(), done=1000.0, latency_s=0.3, parts=parts, window_s=3.0)
+    assert found.queued[1] == pytest.approx(left)
+
+
+@given(st.lists(st.floats(0.0, 1e5), min_size=1, max_size=6), st.floats(0.0, 1e6), st.floats(0.0, 5.0))
+@settings(max_examples=50, deadline=None)
+def test_the_queue_is_never_longer_than_latency_shows(parts: list[float], old: float, latency_s: float) -> None:
+    found = look(known(queued=old), done=1000.0, latency_s=latency_s, parts=parts)
+    assert 0.0 <= found.queued[1] <= 1000 * max(latency_s - 0.02, 0.0) * (1 + 1e-6)
+
+
+def test_a_queue_never_seen_before_is_what_latency_shows() -> None:
+    found = look(known(queued=math.nan), done=1000.0, arrived=1000.0, latency_s=0.3)
+    assert found.queued[1] == pytest.approx(280.0)
+
+
+def test_an_idle_cpu_means_that_nothing_waits() -> None:
+    more = {"done": 1000.0, "latency_s": 0.035, "parts": [1100.0]}
+    drifted = BASE_DRIFT * 0.02
+    assert look(known(), **more).queued[1] == pytest.approx(1000 * (0.035 - drifted))
+    assert look(known(), use=0.92, **more).queued[1] == pytest.approx(15.0)
+    assert look(known(), use=0.5, **more).queued[1] == 0.0
+
+
+def test_without_cpu_a_saturated_service_can_do_what_it_does() -> None:
+    found = look(known(), done=600.0, arrived=650.0, latency_s=QUEUEING_S)
+    assert found.capacity[1] == pytest.approx(600.0)
+    assert look(NOTHING, done=600.0, arrived=650.0, latency_s=0.6).capacity[1] == pytest.approx(600.0)
+
+
+def test_without_cpu_a_calm_service_shows_only_a_lower_bound() -> None:
+    found = look(NOTHING, done=600.0)
+    assert math.isnan(found.capacity[1])
+    assert found.seen[1] == found.low[1] == 600.0
+
+
+def test_without_cpu_a_calm_service_that_refuses_is_probed_upward() -> None:
+    raised = 1000 * 1.5**0.25
+    assert look(known(), done=900.0, refused=True).capacity[1] == pytest.approx(raised)
+    assert look(known(), done=900.0).capacity[1] == 1000.0
+    assert look(known(), done=600.0, refused=True).capacity[1] == 1000.0
+    assert look(known(), done=900.0, refused=True, latency_s=0.03).capacity[1] == 1000.0
+
+
+def test_what_was_seen_is_forgotten_slowly_and_at_once_when_saturated() -> None:
+    assert look(known(seen=800.0), done=500.0).seen[1] == pytest.approx(0.98 * 800)
+    assert look(known(seen=800.0), done=900.0).seen[1] == 900.0
+    assert look(known(seen=800.0), done=500.0, arrived=550.0, latency_s=QUEUEING_S).seen[1] == 500.0
+
+
+def test_the_lower_bound_is_no_lower_than_what_was_seen_unless_saturated() -> None:
+    assert known(spread=0.1).low[1] == pytest.approx(1000 * (1 - 0.164))
+    assert known(spread=0.1, seen=900.0).low[1] == 900.0
+    assert known(spread=0.1, seen=900.0, saturated=True).low[1] == pytest.approx(1000 * (1 - 0.164))
+    assert known(spread=9.0).low[1] == pytest.approx(700.0)
+
+
+def test_samples_that_agree_narrow_the_spread() -> None:
+    belief = known(spread=0.1)
+    for _ in range(20):
+        belief = look(belief, done=500.0, use=0.5)
+    assert belief.spread[1] == pytest.approx(0.0115, abs=0.002)
+    assert look(belief, done=400.0, use=0.5).spread[1] > 5 * belief.spread[1]
+
+
+THREE = mesh(("a b", "b c", "a c"))
+SIGNALS = ("arrivals", "completions", "timeout_share", "latency", "own_latency", "pool_latency", "utilisation")
+
+
+@st.composite
+def windows(draw: st.DrawFn) -> tuple[ServiceLoad, np.ndarray, np.ndarray]:
+    """Anything that can be measured of three services, or nothing; who refused; arrivals in four parts."""
+    missing = st.just(math.nan)
+    plain = missing | st.floats(0.0, 1e6, width=32)
+    share = missing | st.floats(0.0, 1.0, width=32)
+    kinds = {"timeout_share": share, "utilisation": missing | st.floats(0.0, 4.0, width=32)}
+    empty = service_load(frame(THREE))
+    columns = {name: draw(hnp.arrays(np.float64, 3, elements=kinds.get(name, plain))) for name in SIGNALS}
+    refused = draw(hnp.arrays(np.bool_, 3))
+    return replace(empty, **columns), refused, draw(hnp.arrays(np.float64, (4, 3), elements=plain))
+
+
+def after(seen: list[tuple[ServiceLoad, np.ndarray, np.ndarray]]) -> CapacityBelief:
+    belief = CapacityBelief.unknown(3)
+    for load, refused, arrivals in seen:
+        belief = update(belief, load, np.full(3, 0.5), 15.0, refused, arrivals)
+    return belief
+
+
+@given(st.lists(windows(), min_size=1, max_size=4))
+@settings(max_examples=100, deadline=None)
+def test_whatever_is_measured_capacity_is_unknown_or_a_positive_number(seen: list[Any]) -> None:
+    belief = after(seen)
+    for values in (belief.capacity, belief.low, belief.seen):
+        assert (np.isnan(values) | (np.isfinite(values) & (values > 0))).all()
+    assert (np.isfinite(belief.spread) & (belief.spread > 0)).all()
+    assert ((belief.top_use > 0) & (belief.top_use <= 1)).all()
+    assert (np.isfinite(belief.queued) & (belief.queued >= 0)).all()
+    assert not (belief.calm & belief.saturated).any()
+
+
+@given(st.lists(windows(), min_size=1, max_size=3), st.permutations(range(3)))
+@settings(max_examples=50, deadline=None)
+def test_the_order_of_services_does_not_matter(seen: list[Any], order: list[int]) -> None:
+    def moved(load: ServiceLoad) -> ServiceLoad:
+        return replace(load, **{f.name: getattr(load, f.name)[order] for f in fields(load)})
+
+    straight = after(seen)
+    turned = after([(moved(load), refused[order], parts[:, order]) for load, refused, parts in seen])
+    for field in fields(straight):
+        np.testing.assert_array_equal(getattr(turned, field.name), getattr(straight, field.name)[order])

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from governor.guard.bounds import bounded
+from governor.guard.bounds import bounded, within_dead_band
 from governor.knobs import (
     BackendWeights,
     ConnectionLimits,
@@ -31,14 +32,18 @@ from governor.reasons import Reason
 RULE = KnobRule(minimum=10.0, maximum=200.0, step_up=0.25, step_down=0.5)
 
 
+def proposal(now: KnobValue, new: KnobValue, *, urgent: bool = False) -> Proposal:
+    hypothesis = Hypothesis("success_rate", 0.9, 30.0)
+    target = Target(TargetKind.EDGE, "e0")
+    words: Any = (Direction.TIGHTEN, Reason.OVERLOAD, "", {}, hypothesis, 1.0, 1.0, urgent)
+    return Proposal(target, Knob.TIMEOUT, now, new, new, *words)
+
+
 def limited(
     now: KnobValue, new: KnobValue, rule: KnobRule = RULE, *, urgent: bool = False, flapping: bool = False
 ) -> KnobValue:
     """The value that is left of `new`; what the law wanted must stay beside it."""
-    hypothesis = Hypothesis("success_rate", 0.9, 30.0)
-    target = Target(TargetKind.EDGE, "e0")
-    words: Any = (Direction.TIGHTEN, Reason.OVERLOAD, "", {}, hypothesis, 1.0, 1.0, urgent)
-    found = bounded(Proposal(target, Knob.TIMEOUT, now, new, new, *words), rule, flapping=flapping)
+    found = bounded(proposal(now, new, urgent=urgent), rule, flapping=flapping)
     assert (found.current, found.uncapped) == (now, new)
     return found.proposed
 
@@ -158,3 +163,56 @@ def test_a_calm_change_is_never_longer_than_its_step(now: float, new: float, up:
     assert isinstance(value, RateLimit)
     assert value.requests_per_second is not None
     assert now * (1 - down) * (1 - 1e-9) <= value.requests_per_second <= now * (1 + up) * (1 + 1e-9)
+
+
+SINGLE = float(np.float32(0.1))
+TENTH = KnobRule(dead_band=0.1)
+
+
+def weights(*shares: float) -> BackendWeights:
+    return BackendWeights(tuple((f"b{i}", share) for i, share in enumerate(shares)))
+
+
+@pytest.mark.parametrize(
+    ("now", "new", "small"),
+    [
+        (RateLimit(100.0), RateLimit(109.0), True),
+        (RateLimit(100.0), RateLimit(91.0), True),
+        (RateLimit(100.0), RateLimit(110.0), False),
+        (RateLimit(100.0), RateLimit(90.0), False),
+        (RateLimit(None), RateLimit(100.0), False),  # set for the first time
+        (RateLimit(100.0), RateLimit(None), False),  # released
+        (RateLimit(0.0), RateLimit(0.5), False),  # of nothing, everything is much
+        (InFlightCap(100, 100), InFlightCap(105, 109), True),
+        (InFlightCap(100, 100), InFlightCap(100, 110), False),  # one of two is enough
+        (InFlightCap(100, None), InFlightCap(101, None), True),
+        (InFlightCap(100, None), InFlightCap(101, 50), False),
+        (RetryPolicy(2, 0.2), RetryPolicy(2, 0.19), True),
+        (RetryPolicy(2, 0.2), RetryPolicy(2, 0.1), False),
+        (RetryPolicy(2, 0.0), RetryPolicy(2, 0.05), False),
+        (Timeout(SINGLE, None), Timeout(0.1, None), True),
+        (Timeout(1.0, 0.25), Timeout(0.9, 0.25), False),
+        (OutlierDetection(0.1, 5), OutlierDetection(0.1, 5), True),
+        (OutlierDetection(0.1, 5), OutlierDetection(0.1, 3), False),
+        (ConnectionLimits(100, 1024), ConnectionLimits(101, 1024), True),
+        (weights(0.3, 0.7), weights(0.39, 0.61), True),
+        (weights(0.3, 0.7), weights(0.4, 0.6), False),
+        (weights(0.05, 0.95), weights(0.1, 0.9), True),  # of the edge's traffic, not of the share
+        (weights(0.5, 0.5), weights(0.5, 0.5, 0.0), False),
+    ],
+)
+def test_a_change_below_the_dead_band_is_small(now: KnobValue, new: KnobValue, small: bool) -> None:
+    assert within_dead_band(proposal(now, new), TENTH) is small
+
+
+@pytest.mark.parametrize(("new", "small"), [(SINGLE, True), (0.1001, False)])
+def test_without_a_dead_band_only_what_is_equal_in_single_precision_is_small(new: float, small: bool) -> None:
+    none = KnobRule(dead_band=0.0)
+    assert within_dead_band(proposal(Timeout(0.1, None), Timeout(new, None)), none) is small
+
+
+@given(st.floats(1.0, 1e6), st.floats(0.0, 0.99), st.floats(-0.99, 3.0))
+def test_the_unit_of_a_dead_band_is_what_is_set(now: float, dead_band: float, change: float) -> None:
+    rule, new = KnobRule(dead_band=dead_band), now * (1.0 + change)
+    near = abs(abs(change) - dead_band) < 1e-5
+    assert near or within_dead_band(proposal(RateLimit(now), RateLimit(new)), rule) is (abs(change) < dead_band)

@@ -155,6 +155,17 @@ def test_bounds_that_leave_nothing_to_change_hold_whatever_is_urgent() -> None:
     assert outcome(at, urgent=True) == (Reason.DEAD_BAND, "the bounds leave nothing to change")
 
 
+def test_a_change_below_the_dead_band_is_held_whatever_is_urgent() -> None:
+    wide = conditions(INDEX, rules(replace(FREE, dead_band=0.3)), refusal=lambda _: "never asked")
+    assert outcome(wide, urgent=True) == (Reason.DEAD_BAND, "the change left is below 30%")
+    assert outcome(conditions(INDEX, rules(replace(FREE, dead_band=0.2)))) == (None, "")
+
+
+def test_the_dead_band_is_asked_of_what_the_bounds_leave() -> None:
+    narrow = rules(replace(FREE, minimum=1.95, dead_band=0.05))
+    assert outcome(conditions(INDEX, narrow)) == (Reason.DEAD_BAND, "the change left is below 5%")
+
+
 def test_nobody_is_advised_what_cannot_be_said_or_changes_nothing() -> None:
     advice = conditions(INDEX, enforce=False, refusal=lambda _: "no such route")
     assert outcome(advice) == (Reason.REFUSED, "no such route")

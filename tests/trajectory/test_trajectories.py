@@ -73,6 +73,12 @@ def writes(run: Trajectory) -> Counter[Knob]:
     return Counter(receipt.knob for cycle in run.cycles for receipt in cycle.receipts)
 
 
+def shares_given(run: Trajectory) -> list[dict[str, float]]:
+    """The share of each backend, as every write of weights set it."""
+    values = (receipt.after for cycle in run.cycles for receipt in cycle.receipts)
+    return [dict(value.shares) for value in values if isinstance(value, BackendWeights)]
+
+
 pytestmark = pytest.mark.timeout(180)
 
 
@@ -131,12 +137,7 @@ def test_a_slow_replica_loses_its_share_and_gets_it_back_when_it_has_recovered()
     faults = "[{kind: slow_replica, service: web, replica: 3, factor: 10, at_s: 15, for_s: 25}]"
     scenario = web("[[120, 70]]", "[[120, 170]]", 120, faults=faults, replicas=4)
     run = governed(scenario)
-    shares = [
-        dict(r.after.shares)["web-3"]
-        for c in run.cycles
-        for r in c.receipts
-        if isinstance(r.after, BackendWeights)
-    ]
+    shares = [given["web-3"] for given in shares_given(run)]
     assert shares[0] < 0.01
     assert shares[-1] > 0.2
     assert run.load.success(25, 40, in_slo=True) > 0.985
@@ -146,7 +147,7 @@ def test_a_canary_keeps_the_share_that_its_operator_gave_it() -> None:
     faults = "[{kind: failing_replica, service: web, replica: 1, error_rate: 0.5, at_s: 30, for_s: 20}]"
     scenario = web("[[160, 50]]", "[[160, 120]]", 160, faults=faults, replicas=3)
     run = governed(scenario, weights={"out|ingress|web": (50, 45, 5)})
-    shares = [dict(r.after.shares) for c in run.cycles for r in c.receipts if isinstance(r.after, BackendWeights)]
+    shares = shares_given(run)
     assert shares[0]["web-1"] < 0.01
     assert max(s["web-2"] for s in shares) < 0.12
     assert shares[-1]["web-1"] == pytest.approx(0.45, abs=0.02)
@@ -178,12 +179,7 @@ def test_a_backend_on_hardly_any_requests_is_tried_again() -> None:
     faults = "[{kind: failing_replica, service: web, replica: 2, error_rate: 0.5, at_s: 10, for_s: 20}]"
     scenario = web("[[300, 10]]", "[[300, 20]]", 300, faults=faults, replicas=3, plane="{lb_policy: round_robin}")
     run = governed(scenario)
-    shares = [
-        dict(r.after.shares)["web-2"]
-        for c in run.cycles
-        for r in c.receipts
-        if isinstance(r.after, BackendWeights)
-    ]
+    shares = [given["web-2"] for given in shares_given(run)]
     assert shares[0] < 0.01
     assert shares[-1] > 0.25
 
