@@ -6,7 +6,9 @@ Everything is relative to a service's own level L (mean of the last hour, but at
 
 so that twice the load gives the same features and, scaled back, twice the forecast. One global model then serves all
 services, also those it has never seen. The offset keeps a silent minute finite. Features are in hours and minutes, not
-in steps, so that one model serves grids of 1 minute and of 5. Source: global forecasting models, Montero-Manso and
+in steps, so that one model serves grids of 1 minute and of 5. The hour of the day is not among them: it means another
+thing to each service, whose own day is in the columns of yesterday and last week; of the calendar there is only the
+weekend (UTC), as yesterday tells little where a working day follows a Sunday. Source: global forecasting models, Montero-Manso and
 Hyndman 2021; the log ratio to the same time yesterday is the multiplicative seasonal index.
 """
 
@@ -44,9 +46,8 @@ NAMES: tuple[str, ...] = (
     "roughness_1_day",
     "change_over_horizon_1_day",
     "spread_1_h",
-    "day_sin",
-    "day_cos",
     "weekend",
+    "weekend_yesterday",
 )
 HISTORY_S = 7.0 * DAY_S + 7_200.0
 """Seconds that features look back at most; what is not there is NaN."""
@@ -164,8 +165,7 @@ def _at_horizon(
             columns[column.format("growth_")] = np.log((then + OFFSET * level) / (there + OFFSET * level))
     columns["change_over_horizon_1_day"] = to_z(past.change(past.steps(minutes * 60.0), DAY_S), level)
     moment = past.end_at + minutes * 60.0
-    angle = 2.0 * np.pi * (moment % DAY_S) / DAY_S
-    columns["day_sin"], columns["day_cos"] = float(np.sin(angle)), float(np.cos(angle))
     # The epoch began on a Thursday.
-    columns["weekend"] = float((moment // DAY_S + 3) % 7 >= 5)
+    weekday = (moment // DAY_S + 3) % 7
+    columns["weekend"], columns["weekend_yesterday"] = float(weekday >= 5), float((weekday - 1) % 7 >= 5)
     return columns

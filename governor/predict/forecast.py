@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from governor.predict.baseline import naive, season_is_better, seasonal
 from governor.predict.calibration import Calibration, calibrated
-from governor.predict.features import HORIZONS_MIN, features, from_z
+from governor.predict.features import HORIZONS_MIN, features, from_z, to_z
 from governor.predict.gate import Gate, gates
 from governor.predict.history import RateHistory, newest_known
 from governor.predict.model import QUANTILES, TrainedForecast
@@ -26,6 +26,8 @@ class Forecast:
     """(S, H, 3) quantiles 0.1, 0.5 and 0.9 in the history's unit, never decreasing; NaN where nothing can be said."""
     raw_z: NDArray[np.float64]
     """(S, H, 3) the model's quantiles before calibration, in z; NaN where there was no model or no level."""
+    newest_z: NDArray[np.float64]
+    """(S,) the last known value in z: with `raw_z` what `calibration.learn` takes once the outcomes are known."""
     level: NDArray[np.float64]
     """(S,) what z is relative to."""
     gate: NDArray[np.int8]
@@ -59,7 +61,7 @@ def forecast(
     if elsewhere.any():
         rest = RateHistory(history.values[elsewhere], history.end_at, history.step_s)
         quantiles[elsewhere] = baseline(rest, horizons)
-    return Forecast(horizons, quantiles, raw, scale, gate)
+    return Forecast(horizons, quantiles, raw, to_z(newest_known(history), scale), scale, gate)
 
 
 def baseline(history: RateHistory, horizons_min: Sequence[float]) -> NDArray[np.float64]:

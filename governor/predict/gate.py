@@ -14,9 +14,9 @@ ENOUGH_S = 3600.0
 """History that the model's level and lags need: all new services get the model an hour after they were first seen."""
 KNOWN = 0.5
 """Share of that hour which must be known."""
-JUDGED_AFTER = 100
-"""Outcomes before coverage is held against the model."""
-COVERAGE = (0.6, 0.99)
+JUDGED_AFTER = 24
+"""Outcomes at every horizon before anything is held against the model."""
+COVERAGE = (0.55, 0.995)
 """Monitored coverage of the 80 % band outside of which the model has lost a service."""
 
 
@@ -26,9 +26,10 @@ class Gate(IntEnum):
     MODEL = 0
     NO_MODEL = 1
     COVERAGE = 2
-    TOO_SHORT = 3
-    NO_LOAD = 4
-    STALE = 5
+    WORSE = 3
+    TOO_SHORT = 4
+    NO_LOAD = 5
+    STALE = 6
 
     @property
     def sentence(self) -> str:
@@ -41,9 +42,15 @@ _SENTENCES = {
     Gate.NO_MODEL: "baseline: no trained model could be loaded",
     Gate.NO_LOAD: "baseline: no load was seen in the last day",
     Gate.TOO_SHORT: "baseline: less than half of the last hour is known, the model needs that much",
+    Gate.WORSE: "baseline: the model has erred more than the last value did lately, the load has drifted",
     Gate.STALE: "no forecast: nothing is known of the last 15 minutes",
     Gate.COVERAGE: "baseline: the model's band no longer holds what it says, the load has drifted",
 }
+
+
+def drifted(calibration: Calibration) -> NDArray[np.bool_]:
+    """(S,) whether the model has lost a service: its band no longer holds, or the last value does better."""
+    return np.asarray(_lost(calibration) | _worse(calibration))
 
 
 def gates(history: RateHistory, calibration: Calibration | None) -> NDArray[np.int8]:
@@ -56,6 +63,7 @@ def gates(history: RateHistory, calibration: Calibration | None) -> NDArray[np.i
         gate[:] = Gate.NO_MODEL
     else:
         gate[_lost(calibration)] = Gate.COVERAGE
+        gate[_worse(calibration)] = Gate.WORSE
     gate[known[:, -hour:].sum(axis=1) < KNOWN * hour] = Gate.TOO_SHORT
     gate[np.where(known, values, 0.0).sum(axis=1) <= 0.0] = Gate.NO_LOAD
     gate[np.isnan(newest_known(history))] = Gate.STALE
@@ -63,6 +71,14 @@ def gates(history: RateHistory, calibration: Calibration | None) -> NDArray[np.i
 
 
 def _lost(calibration: Calibration) -> NDArray[np.bool_]:
-    judged = calibration.outcomes >= JUDGED_AFTER
-    outside = (calibration.coverage < COVERAGE[0]) | (calibration.coverage > COVERAGE[1])
-    return np.asarray((judged & outside).any(axis=1))
+    coverage = calibration.coverage.mean(axis=1)
+    return np.asarray(_judged(calibration) & ((coverage < COVERAGE[0]) | (coverage > COVERAGE[1])))
+
+
+def _worse(calibration: Calibration) -> NDArray[np.bool_]:
+    model, newest = np.moveaxis(calibration.errors.sum(axis=1), -1, 0)
+    return np.asarray(_judged(calibration) & (model > newest))
+
+
+def _judged(calibration: Calibration) -> NDArray[np.bool_]:
+    return np.asarray((calibration.outcomes >= JUDGED_AFTER).all(axis=1))

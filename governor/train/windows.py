@@ -12,6 +12,8 @@ from governor.domain import FloatArray
 from governor.predict.baseline import naive, seasonal
 from governor.predict.calibration import begin, calibrated, learn
 from governor.predict.features import features, from_z, to_z
+from governor.predict.gate import drifted
+from governor.predict.history import newest_known
 from governor.predict.model import QUANTILES, Prior, QuantileModel
 from governor.train.dataset import WARM_UP_S, Tick, horizons_of
 from governor.train.series import Series, Split
@@ -43,6 +45,8 @@ class Windows:
     """(O,)."""
     actual: NDArray[np.float64]
     """(O, H) in the series' unit; NaN where unknown, or where no method could have a say."""
+    newest_z: NDArray[np.float64]
+    """(O,) the last known value at each origin."""
     naive: Quantiles
     seasonal: Quantiles
     """A day before; the naive forecast where there is no yesterday."""
@@ -67,18 +71,23 @@ def windows_of(
 
 
 def model_quantiles(windows: Windows, model: QuantileModel, prior: Prior, *, online: bool = True) -> Quantiles:
-    """What `model` says at each origin, calibrated by `prior` and, if `online`, by all outcomes known by then."""
+    """What would have served at each origin: `model`, calibrated by `prior`.
+
+    If `online`, the calibration learns from all outcomes known by then, and where the model has lost the series the
+    naive forecast serves, as in `predict.forecast`.
+    """
     shape = windows.rows.shape
     raw = np.sort(model.predict(windows.rows.reshape(-1, shape[-1])).astype(np.float64), axis=1)
     raw = raw.reshape(*shape[:2], len(QUANTILES))
     outcome = to_z(windows.actual, windows.level[:, None])
     state = begin(prior, 1, [float(minutes) for minutes in windows.horizons_min])
-    said = np.empty_like(raw)
+    said, lost = np.empty_like(raw), np.zeros(len(raw), np.bool_)
     for origin in range(len(raw)):
         said[origin] = calibrated(state, raw[[origin]])[0]
         if online:
-            state = learn(state, raw[[origin]], outcome[[origin]])
-    return from_z(said, windows.level[:, None, None])
+            lost[origin] = drifted(state)[0]
+            state = learn(state, raw[[origin]], windows.newest_z[[origin]], outcome[[origin]])
+    return np.where(lost[:, None, None], windows.naive, from_z(said, windows.level[:, None, None]))
 
 
 def _origins(one: Series, split: Split, stride: int) -> NDArray[np.intp]:
@@ -91,13 +100,14 @@ def _origins(one: Series, split: Split, stride: int) -> NDArray[np.intp]:
 def _window(one: Series, unseen: bool, origins: NDArray[np.intp], split: Split) -> Windows:
     history, horizons = one.history, horizons_of(one.history)
     ahead = np.arange(len(horizons))
-    rows, level, plain, daily = [], [], [], []
+    rows, level, newest, plain, daily = [], [], [], [], []
     minutes = [float(horizon) for horizon in horizons]
     for origin in origins:
         past = history.until(int(origin))
         made = features(past, minutes)
         rows.append(made.rows)
         level.append(made.level[0])
+        newest.append(to_z(newest_known(past), made.level)[0])
         plain.append(naive(past, minutes, QUANTILES)[0])
         seasons = seasonal(past, minutes, QUANTILES)[0]
         daily.append(np.where(np.isfinite(seasons), seasons, plain[-1]))
@@ -112,6 +122,7 @@ def _window(one: Series, unseen: bool, origins: NDArray[np.intp], split: Split) 
         np.stack(rows),
         np.array(level),
         np.where(said, actual, np.nan),
+        np.array(newest),
         np.stack(plain),
         np.stack(daily),
     )
