@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -48,9 +48,9 @@ class Job:
     """What to train with."""
 
     seed: int = 0
-    split: Split = Split()
+    split: Split = field(default_factory=Split)
     rows: int = ROWS
-    shape: Shape = Shape()
+    shape: Shape = field(default_factory=Shape)
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +61,9 @@ class Made:
     contents: dict[str, bytes]
     """All files but the card."""
     data: Rows
+    """What was fitted on."""
+    later: Rows
+    """What was calibrated on."""
     unseen: frozenset[str]
 
 
@@ -131,7 +134,7 @@ def make(series: Sequence[Series], job: Job, progress: Progress) -> Made:
         GOLDEN: _golden(model, later.rows),
         CALIBRATION: _calibration(prior),
     }
-    return Made(TrainedForecast("challenger", model, prior), contents, data, unseen)
+    return Made(TrainedForecast("challenger", model, prior), contents, data, later, unseen)
 
 
 def enough(series: Sequence[Series]) -> None:

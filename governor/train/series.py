@@ -26,6 +26,8 @@ class Split:
     fit: float = 0.68
     calibrate: float = 0.75
     """End of the part that the bands are calibrated on; the rest is held back."""
+    score: float = 0.75
+    """Start of the part of the held-back time that is scored; what lies before it only warms calibration up."""
     until: float = 1.0
     """End of the part of the held-back time that is scored."""
     held_out: float = 0.25

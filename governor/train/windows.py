@@ -118,7 +118,7 @@ def _window(one: Series, unseen: bool, origins: NDArray[np.intp], split: Split) 
         unseen,
         horizons,
         origins,
-        origins >= int(split.calibrate * history.values.shape[1]),
+        origins >= int(split.score * history.values.shape[1]),
         np.stack(rows),
         np.array(level),
         np.where(said, actual, np.nan),
