@@ -149,6 +149,19 @@ def config(config: Config = None) -> None:
     raise typer.Exit(show_config(config))
 
 
+@app.command()
+def train(
+    source: Annotated[Path, typer.Option(help="Folder of series, or a recording.")],
+    out: Annotated[Path, typer.Option(help="Model store to put the winner into.")] = Path("models"),
+    since: Annotated[str | None, typer.Option(help="Only so much of the newest history: 36h, 14d.")] = None,
+    seed: Seed = None,
+) -> None:
+    """Train a load forecast and put it into use only if it wins. Exit code 0 promoted, 1 not, 2 error."""
+    from governor.commands.train import train_forecast
+
+    raise typer.Exit(train_forecast(source, since, out, seed or 0))
+
+
 @policies_app.command("validate")
 def validate(files: Annotated[list[str], typer.Argument(help="Files or presets, in order.")]) -> None:
     """Check policy documents; errors name file, line, field and what is allowed."""

@@ -9,6 +9,8 @@ GovernorError
 │   ├── WriteRejected       it refused the new configuration; the old one is in force
 │   └── WriteUnconfirmed    it neither took nor refused it in time; the old one was put back
 ├── LedgerError        the ledger is locked, full or damaged
+├── ModelRefused       a model in the store is missing, altered, or not for this governor; the baseline serves
+├── TrainingError      the training job cannot start or its result must not be used; the old model stays
 └── LabError           the mesh in a box cannot start or go on
 
 A message says what was wrong, where, and what to do.
@@ -51,6 +53,14 @@ class WriteUnconfirmed(ControlPlaneError):  # noqa: N818 - reads as what happene
 
 class LedgerError(GovernorError):
     """The ledger is locked, full or damaged; nothing is written to the mesh without it."""
+
+
+class ModelRefused(GovernorError):  # noqa: N818 - reads as what happened
+    """A model in the store was not loaded: the message names the file and what to do."""
+
+
+class TrainingError(GovernorError):
+    """The training job cannot start, or what it made must not be used."""
 
 
 class LabError(GovernorError):

@@ -1,0 +1,171 @@
+"""What the forecaster looks at, the same for training and for serving.
+
+Everything is relative to a service's own level L (mean of the last hour, but at least a tenth of the last day's):
+
+    z(x) = log(x / L + 0.05)
+
+so that twice the load gives the same features and, scaled back, twice the forecast. One global model then serves all
+services, also those it has never seen. The offset keeps a silent minute finite. Features are in hours and minutes, not
+in steps, so that one model serves grids of 1 minute and of 5. The hour of the day is not among them: it means another
+thing to each service, whose own day is in the columns of yesterday and last week; of the calendar there is only the
+weekend (UTC), as yesterday tells little where a working day follows a Sunday. Source: global forecasting models, Montero-Manso and
+Hyndman 2021; the log ratio to the same time yesterday is the multiplicative seasonal index.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from governor.domain import FloatArray
+from governor.predict.history import DAY_S, RateHistory, rates_only
+
+OFFSET = 0.05
+"""In z: a rate of zero is log(0.05) below the level."""
+HORIZONS_MIN = (1, 5, 15, 30, 60)
+"""Minutes ahead that the governor asks for."""
+_MEANS_MIN = (5, 10, 15, 30, 60, 120, 240, 720, 1440)
+_WINDOWS_S = (900.0, 3600.0)
+"""Widths of the windows around the same time yesterday and last week."""
+NAMES: tuple[str, ...] = (
+    "horizon_log_min",
+    "step_log_min",
+    *(f"last_{i}" for i in range(1, 5)),
+    *(f"mean_{m}_min" for m in _MEANS_MIN),
+    *(f"yesterday_{round(w / 60)}_min" for w in _WINDOWS_S),
+    *(f"yesterday_growth_{round(w / 60)}_min" for w in _WINDOWS_S),
+    *(f"last_week_{round(w / 60)}_min" for w in _WINDOWS_S),
+    *(f"last_week_growth_{round(w / 60)}_min" for w in _WINDOWS_S),
+    "trend_30_min",
+    "trend_2_h",
+    "roughness_1_h",
+    "roughness_1_day",
+    "change_over_horizon_1_day",
+    "spread_1_h",
+    "weekend",
+    "weekend_yesterday",
+)
+HISTORY_S = 7.0 * DAY_S + 7_200.0
+"""Seconds that features look back at most; what is not there is NaN."""
+
+
+@dataclass(frozen=True, eq=False)
+class Features:
+    """One row for each service and horizon, services slowest."""
+
+    rows: FloatArray
+    """(S * H, F) in the order of NAMES; NaN where the history says nothing."""
+    level: NDArray[np.float64]
+    """(S,) what a row is relative to, in the history's unit; NaN where there is no load to be relative to."""
+
+
+def feature_hash() -> str:
+    """Changes with whatever changes the meaning of a column; a model and the code that serves it must agree on it."""
+    text = "|".join(("v1", *NAMES, f"{OFFSET}", *(f"{w}" for w in _WINDOWS_S)))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def to_z(values: NDArray[np.floating], level: NDArray[np.float64]) -> NDArray[np.float64]:
+    """log(values / level + OFFSET), NaN where either is unknown."""
+    return np.log(values / level + OFFSET)
+
+
+def from_z(z: NDArray[np.floating], level: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The inverse of `to_z`, never below zero."""
+    return np.asarray(np.maximum(np.exp(z) - OFFSET, 0.0) * level)
+
+
+def features(history: RateHistory, horizons_min: Sequence[float]) -> Features:
+    """Rows of all services of `history` for the horizons, from the history's end on; no loop over services."""
+    values = rates_only(history.values[:, -history.steps(HISTORY_S) :])
+    past = _Past(values, history)
+    day = past.mean(DAY_S)
+    level = np.fmax(past.mean(3600.0), 0.1 * day)
+    level = np.where(level > 0.0, level, np.nan)
+    fixed = _fixed(past, level)
+    horizons = np.asarray(horizons_min, dtype=np.float64)
+    rows = np.empty((len(values), len(horizons), len(NAMES)), np.float32)
+    for h, minutes in enumerate(horizons):
+        columns = {**fixed, **_at_horizon(past, level, float(minutes))}
+        for f, name in enumerate(NAMES):
+            rows[:, h, f] = columns[name]
+    return Features(rows.reshape(-1, len(NAMES)), level)
+
+
+class _Past:
+    """Means over windows of the past, in seconds before the end; NaN where nothing in a window is known."""
+
+    def __init__(self, values: FloatArray, history: RateHistory) -> None:
+        self.known = np.isfinite(values)
+        self.values = np.where(self.known, values, np.float32(0.0))
+        self.end_at, self.step_s, self.steps = history.end_at, history.step_s, history.steps
+        self.width = values.shape[1]
+
+    def mean(self, seconds: float, ending_s: float = 0.0) -> NDArray[np.float64]:
+        """(S,) mean over the window of `seconds` that ended `ending_s` before the end."""
+        stop = self.width - round(ending_s / self.step_s)
+        window = slice(max(0, stop - self.steps(seconds)), max(0, stop))
+        count = self.known[:, window].sum(axis=1)
+        total = self.values[:, window].sum(axis=1, dtype=np.float64)
+        return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+
+    def change(self, lag: int, seconds: float) -> NDArray[np.float64]:
+        """(S,) mean absolute change over `lag` steps, for the changes that ended in the last `seconds`."""
+        first = max(lag, self.width - self.steps(seconds))
+        if first >= self.width:
+            return np.full(len(self.values), np.nan)
+        later, earlier = slice(first, self.width), slice(first - lag, self.width - lag)
+        both = self.known[:, later] & self.known[:, earlier]
+        size = np.abs(self.values[:, later] - self.values[:, earlier])
+        count = both.sum(axis=1)
+        return np.where(count > 0, (size * both).sum(axis=1, dtype=np.float64) / np.maximum(count, 1), np.nan)
+
+
+def _fixed(past: _Past, level: NDArray[np.float64]) -> dict[str, NDArray[np.float64] | float]:
+    """The columns that are the same for all horizons."""
+    columns: dict[str, NDArray[np.float64] | float] = {"step_log_min": float(np.log(past.step_s / 60.0))}
+    for i in range(1, 5):
+        columns[f"last_{i}"] = to_z(past.mean(past.step_s, (i - 1) * past.step_s), level)
+    means = {minutes: to_z(past.mean(minutes * 60.0), level) for minutes in _MEANS_MIN}
+    columns |= {f"mean_{minutes}_min": z for minutes, z in means.items()}
+    columns["trend_30_min"] = means[30] - to_z(past.mean(1800.0, 1800.0), level)
+    columns["trend_2_h"] = means[120] - to_z(past.mean(7200.0, 7200.0), level)
+    columns["roughness_1_h"] = to_z(past.change(1, 3600.0), level)
+    columns["roughness_1_day"] = to_z(past.change(1, DAY_S), level)
+    hour = past.steps(3600.0)
+    with np.errstate(invalid="ignore"):
+        recent = np.where(past.known[:, -hour:], past.values[:, -hour:], np.nan)
+        centre = past.mean(3600.0)
+        columns["spread_1_h"] = to_z(_mean_known(np.abs(recent - centre[:, None])), level)
+    return columns
+
+
+def _mean_known(values: NDArray[np.floating]) -> NDArray[np.float64]:
+    known = np.isfinite(values)
+    count = known.sum(axis=1)
+    total = np.where(known, values, 0.0).sum(axis=1, dtype=np.float64)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+
+
+def _at_horizon(
+    past: _Past, level: NDArray[np.float64], minutes: float
+) -> dict[str, NDArray[np.float64] | float]:
+    """The columns that belong to one horizon."""
+    columns: dict[str, NDArray[np.float64] | float] = {"horizon_log_min": float(np.log(minutes))}
+    for name, ago in (("yesterday", DAY_S), ("last_week", 7.0 * DAY_S)):
+        for width in _WINDOWS_S:
+            ending = ago - minutes * 60.0 - (width - past.step_s) / 2.0
+            then, there = past.mean(width, ending), past.mean(width, ago)
+            column = f"{name}_{{}}{round(width / 60)}_min"
+            columns[column.format("")] = to_z(then, level)
+            columns[column.format("growth_")] = np.log((then + OFFSET * level) / (there + OFFSET * level))
+    columns["change_over_horizon_1_day"] = to_z(past.change(past.steps(minutes * 60.0), DAY_S), level)
+    moment = past.end_at + minutes * 60.0
+    # The epoch began on a Thursday.
+    weekday = (moment // DAY_S + 3) % 7
+    columns["weekend"], columns["weekend_yesterday"] = float(weekday >= 5), float((weekday - 1) % 7 >= 5)
+    return columns

@@ -1,0 +1,84 @@
+"""Which services the model serves, which the baseline, and why."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from governor.predict.calibration import Calibration
+from governor.predict.history import DAY_S, RateHistory, newest_known, rates_only
+
+ENOUGH_S = 3600.0
+"""History that the model's level and lags need: all new services get the model an hour after they were first seen."""
+KNOWN = 0.5
+"""Share of that hour which must be known."""
+JUDGED_AFTER = 24
+"""Outcomes at every horizon before anything is held against the model."""
+COVERAGE = (0.55, 0.995)
+"""Monitored coverage of the 80 % band outside of which the model has lost a service."""
+
+
+class Gate(IntEnum):
+    """Why a service is served by what serves it."""
+
+    MODEL = 0
+    NO_MODEL = 1
+    COVERAGE = 2
+    WORSE = 3
+    TOO_SHORT = 4
+    NO_LOAD = 5
+    STALE = 6
+
+    @property
+    def sentence(self) -> str:
+        """For explain and readiness."""
+        return _SENTENCES[self]
+
+
+_SENTENCES = {
+    Gate.MODEL: "served by the model",
+    Gate.NO_MODEL: "baseline: no trained model could be loaded",
+    Gate.NO_LOAD: "baseline: no load was seen in the last day",
+    Gate.TOO_SHORT: "baseline: less than half of the last hour is known, the model needs that much",
+    Gate.WORSE: "baseline: the model has erred more than the last value did lately, the load has drifted",
+    Gate.STALE: "no forecast: nothing is known of the last 15 minutes",
+    Gate.COVERAGE: "baseline: the model's band no longer holds what it says, the load has drifted",
+}
+
+
+def drifted(calibration: Calibration) -> NDArray[np.bool_]:
+    """(S,) whether the model has lost a service: its band no longer holds, or the last value does better."""
+    return np.asarray(_lost(calibration) | _worse(calibration))
+
+
+def gates(history: RateHistory, calibration: Calibration | None) -> NDArray[np.int8]:
+    """(S,) Gate values; `calibration` is None where there is no model. The last reason of Gate that applies is told."""
+    values = rates_only(history.values[:, -history.steps(DAY_S) :])
+    known = np.isfinite(values)
+    hour = history.steps(ENOUGH_S)
+    gate = np.full(len(values), Gate.MODEL, np.int8)
+    if calibration is None:
+        gate[:] = Gate.NO_MODEL
+    else:
+        gate[_lost(calibration)] = Gate.COVERAGE
+        gate[_worse(calibration)] = Gate.WORSE
+    gate[known[:, -hour:].sum(axis=1) < KNOWN * hour] = Gate.TOO_SHORT
+    gate[np.where(known, values, 0.0).sum(axis=1) <= 0.0] = Gate.NO_LOAD
+    gate[np.isnan(newest_known(history))] = Gate.STALE
+    return gate
+
+
+def _lost(calibration: Calibration) -> NDArray[np.bool_]:
+    coverage = calibration.coverage.mean(axis=1)
+    return np.asarray(_judged(calibration) & ((coverage < COVERAGE[0]) | (coverage > COVERAGE[1])))
+
+
+def _worse(calibration: Calibration) -> NDArray[np.bool_]:
+    model, newest = np.moveaxis(calibration.errors.sum(axis=1), -1, 0)
+    return np.asarray(_judged(calibration) & (model > newest))
+
+
+def _judged(calibration: Calibration) -> NDArray[np.bool_]:
+    return np.asarray((calibration.outcomes >= JUDGED_AFTER).all(axis=1))

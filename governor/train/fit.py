@@ -1,0 +1,64 @@
+"""One gradient-boosted model for each quantile, with one thread.
+
+HistGradientBoostingRegressor(loss="quantile") on z. Small trees with a third of the features at each split and a hundred
+rows in a leaf: with few services to learn from, deeper trees learn their names. One thread, because more are slower where
+cores are shared, and because two threads give other bytes than one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from sklearn.ensemble import HistGradientBoostingRegressor
+from threadpoolctl import threadpool_limits
+
+from governor.domain import FloatArray
+from governor.predict.model import QUANTILES
+from governor.train.dataset import Rows, Tick
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Size of the models; the defaults were chosen on a part of the data that no figure in the documents is from."""
+
+    trees: int = 300
+    leaves: int = 15
+    rows_in_leaf: int = 100
+    rate: float = 0.05
+    share_of_features: float = 0.3
+
+
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """A QuantileModel before export."""
+
+    models: tuple[Any, ...]
+
+    def predict(self, rows: FloatArray) -> FloatArray:
+        """(N, Q) quantiles in z."""
+        return np.stack([model.predict(rows) for model in self.models], axis=1).astype(np.float32)
+
+
+def fit(data: Rows, seed: int, shape: Shape | None = None, tick: Tick | None = None) -> Fitted:
+    """Fit QUANTILES on `data`; the same data and seed give the same models."""
+    size = shape or Shape()
+    models = []
+    for done, quantile in enumerate(QUANTILES):
+        model = HistGradientBoostingRegressor(
+            loss="quantile",
+            quantile=quantile,
+            max_iter=size.trees,
+            max_leaf_nodes=size.leaves,
+            min_samples_leaf=size.rows_in_leaf,
+            learning_rate=size.rate,
+            max_features=size.share_of_features,
+            early_stopping=False,
+            random_state=seed,
+        )
+        with threadpool_limits(1):
+            models.append(model.fit(data.rows, data.z))
+        if tick is not None:
+            tick(done + 1, len(QUANTILES))
+    return Fitted(tuple(models))

@@ -1,0 +1,128 @@
+"""Held-back time as a row of forecasts, one an hour, with what came true and what the naive forecasts said."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from governor.domain import FloatArray
+from governor.predict.baseline import naive, seasonal
+from governor.predict.calibration import begin, calibrated, learn
+from governor.predict.features import features, from_z, to_z
+from governor.predict.gate import drifted
+from governor.predict.history import newest_known
+from governor.predict.model import QUANTILES, Prior, QuantileModel
+from governor.train.dataset import WARM_UP_S, Tick, horizons_of
+from governor.train.series import Series, Split
+
+EVERY_S = 3600.0
+"""Between two origins: all outcomes of one are known at the next."""
+ORIGINS = 3_000
+"""Most origins scored for each group; larger groups are scored less often."""
+Quantiles = NDArray[np.float64]
+"""(O, H, 3)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Windows:
+    """One series: O origins in time order, H horizons."""
+
+    series: Series
+    unseen: bool
+    """Whether the series took no part in the training."""
+    horizons_min: NDArray[np.float64]
+    """(H,)."""
+    origins: NDArray[np.intp]
+    """(O,) steps known at each."""
+    scored: NDArray[np.bool_]
+    """(O,) the others are there for calibration to learn from first."""
+    rows: FloatArray
+    """(O, H, F)."""
+    level: NDArray[np.float64]
+    """(O,)."""
+    actual: NDArray[np.float64]
+    """(O, H) in the series' unit; NaN where unknown, or where no method could have a say."""
+    newest_z: NDArray[np.float64]
+    """(O,) the last known value at each origin."""
+    naive: Quantiles
+    seasonal: Quantiles
+    """A day before; the naive forecast where there is no yesterday."""
+
+
+def windows_of(
+    series: Sequence[Series], unseen: frozenset[str], split: Split, tick: Tick | None = None
+) -> list[Windows]:
+    """Windows of all series that have any, in the order given."""
+    sizes = {
+        group: sum(len(_origins(one, split, 1)) for one in series if one.group == group)
+        for group in {one.group for one in series}
+    }
+    made = []
+    for done, one in enumerate(series):
+        origins = _origins(one, split, -(-sizes[one.group] // ORIGINS))
+        if len(origins):
+            made.append(_window(one, one.name in unseen, origins, split))
+        if tick is not None:
+            tick(done + 1, len(series))
+    return made
+
+
+def model_quantiles(windows: Windows, model: QuantileModel, prior: Prior, *, online: bool = True) -> Quantiles:
+    """What would have served at each origin: `model`, calibrated by `prior`.
+
+    If `online`, the calibration learns from all outcomes known by then, and where the model has lost the series the
+    naive forecast serves, as in `predict.forecast`.
+    """
+    shape = windows.rows.shape
+    raw = np.sort(model.predict(windows.rows.reshape(-1, shape[-1])).astype(np.float64), axis=1)
+    raw = raw.reshape(*shape[:2], len(QUANTILES))
+    outcome = to_z(windows.actual, windows.level[:, None])
+    state = begin(prior, 1, [float(minutes) for minutes in windows.horizons_min])
+    said, lost = np.empty_like(raw), np.zeros(len(raw), np.bool_)
+    for origin in range(len(raw)):
+        said[origin] = calibrated(state, raw[[origin]])[0]
+        if online:
+            lost[origin] = drifted(state)[0]
+            state = learn(state, raw[[origin]], windows.newest_z[[origin]], outcome[[origin]])
+    return np.where(lost[:, None, None], windows.naive, from_z(said, windows.level[:, None, None]))
+
+
+def _origins(one: Series, split: Split, stride: int) -> NDArray[np.intp]:
+    history = one.history
+    steps, ahead = history.values.shape[1], len(horizons_of(history))
+    first = max(int(split.fit * steps), history.steps(WARM_UP_S))
+    return np.arange(first, int(split.until * steps) - ahead + 1, stride * history.steps(EVERY_S))
+
+
+def _window(one: Series, unseen: bool, origins: NDArray[np.intp], split: Split) -> Windows:
+    history, horizons = one.history, horizons_of(one.history)
+    ahead = np.arange(len(horizons))
+    rows, level, newest, plain, daily = [], [], [], [], []
+    minutes = [float(horizon) for horizon in horizons]
+    for origin in origins:
+        past = history.until(int(origin))
+        made = features(past, minutes)
+        rows.append(made.rows)
+        level.append(made.level[0])
+        newest.append(to_z(newest_known(past), made.level)[0])
+        plain.append(naive(past, minutes, QUANTILES)[0])
+        seasons = seasonal(past, minutes, QUANTILES)[0]
+        daily.append(np.where(np.isfinite(seasons), seasons, plain[-1]))
+    actual = history.values[0][origins[:, None] + ahead].astype(np.float64)
+    said = np.isfinite(np.array(level))[:, None] & np.isfinite(np.stack(plain)).all(axis=-1)
+    return Windows(
+        one,
+        unseen,
+        horizons,
+        origins,
+        origins >= int(split.score * history.values.shape[1]),
+        np.stack(rows),
+        np.array(level),
+        np.where(said, actual, np.nan),
+        np.array(newest),
+        np.stack(plain),
+        np.stack(daily),
+    )

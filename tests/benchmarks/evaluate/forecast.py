@@ -1,0 +1,160 @@
+"""The load forecast against naive, seasonal naive, AutoETS on logs and LightGBM on the same features, in one run.
+
+Every hour of the held-back time (the last quarter of each series) is an origin, every step up to an hour ahead an
+outcome. Two models of ours are scored: the one that the training job makes of the first three quarters of this very
+data, and the one that ships. LightGBM learns from the same rows, with its defaults but 200 trees, and is calibrated
+(CQR) on the same part. The targets stand on the last eighth: the eighth before it was used to choose the models' shape.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from governor.adapters.model_store import forecast_or_reason, shipped
+from governor.domain import FloatArray
+from governor.predict.calibration import begin
+from governor.predict.features import HORIZONS_MIN, features
+from governor.predict.forecast import forecast
+from governor.predict.history import RateHistory
+from governor.predict.model import QUANTILES, TrainedForecast
+from governor.train.calibrate import prior_of
+from governor.train.job import Job, Made, make
+from governor.train.score import Score, score
+from governor.train.series import Split
+from governor.train.sources import read_folder
+from governor.train.windows import Quantiles, Windows, model_quantiles, windows_of
+from tests.benchmarks.table import Row
+
+GROUPS: Mapping[str, tuple[str, float]] = {"nab": ("tweets", 0.93), "worldcup98": ("WorldCup", 0.88)}
+"""Group to what it is called and the target: our WQL over that of the better of AutoETS and LightGBM."""
+OURS, SHIPPED, ETS, LIGHTGBM = "ours, trained here", "ours, as shipped", "AutoETS on logs", "LightGBM, same features"
+PARTS: Mapping[str, tuple[float, float]] = {"7th eighth": (0.75, 0.875), "last eighth": (0.875, 1.0)}
+ETS_POINTS = 600
+SERVICES = 10_000
+Method = Callable[[Windows], Quantiles]
+
+
+def rows(data: Path) -> list[Row]:
+    """All figures of the forecast on the folder `data`, laid out as docs/models.md says."""
+    series = [one for one in read_folder(data) if one.group in (*GROUPS, "m4_hourly")]
+    made = make(series, Job(), lambda _step, _done, _of: None)
+    methods = _methods(made)
+    table = []
+    for part, (start, end) in PARTS.items():
+        split = replace(Split(), score=start, until=end)
+        scored = windows_of([one for one in series if one.group in GROUPS], made.unseen, split)
+        for group, (name, target) in GROUPS.items():
+            windows = [one for one in scored if one.series.group == group]
+            if windows:
+                table += _of_group(f"{name}, {part}", windows, methods, target if part == "last eighth" else None)
+    return [*table, *_cost(made.trained)]
+
+
+def _methods(made: Made) -> dict[str, Method]:
+    lightgbm = _lightgbm(made)
+    trained, _ = forecast_or_reason(shipped())
+    methods: dict[str, Method] = {
+        OURS: lambda one: model_quantiles(one, made.trained.model, made.trained.prior),
+        "naive": lambda one: one.naive,
+        "seasonal naive": lambda one: one.seasonal,
+        ETS: _auto_ets,
+        LIGHTGBM: lambda one: model_quantiles(one, lightgbm.model, lightgbm.prior, online=False),
+    }
+    if trained is not None:
+        methods[SHIPPED] = lambda one: model_quantiles(one, trained.model, trained.prior)
+    return methods
+
+
+def _of_group(
+    what: str, windows: Sequence[Windows], methods: Mapping[str, Method], target: float | None
+) -> Iterator[Row]:
+    scores = {name: score(windows, [method(one) for one in windows]) for name, method in methods.items()}
+    known: dict[str, Score] = {name: found for name, found in scores.items() if found is not None}
+    for name, found in known.items():
+        low, high = found.coverage_range
+        yield Row(f"{what}: WQL, {name}", (found.wql,), note=f"80 % band {found.coverage:.3f} ({low:.2f} .. {high:.2f})")
+    if not {OURS, ETS, LIGHTGBM} <= known.keys():
+        return
+    best = min(known[ETS].wql, known[LIGHTGBM].wql)
+    for name in (OURS, SHIPPED):
+        if name in known:
+            yield Row(f"{what}: ratio, {name}", (known[name].wql / best,), target=target, at_least=False)
+    found = known[OURS]
+    judged = target is not None
+    yield Row(f"{what}: coverage, least", (found.coverage,), target=0.78 if judged else None)
+    yield Row(f"{what}: coverage, most", (found.coverage,), target=0.82 if judged else None, at_least=False)
+    low, high = found.coverage_range
+    yield Row(f"{what}: coverage of the worst series below", (low,), target=0.72 if judged else None)
+    yield Row(f"{what}: coverage of the worst series above", (high,), target=0.88 if judged else None, at_least=False)
+
+
+class _LightGbm:
+    """QuantileModel."""
+
+    def __init__(self, boosters: Sequence[Any]) -> None:
+        self._boosters = boosters
+
+    def predict(self, rows: FloatArray) -> FloatArray:
+        return np.stack([one.booster_.predict(rows) for one in self._boosters], axis=1).astype(np.float32)
+
+
+def _lightgbm(made: Made) -> TrainedForecast:
+    import lightgbm
+
+    boosters = [
+        lightgbm.LGBMRegressor(
+            objective="quantile", alpha=quantile, n_estimators=200, n_jobs=1, random_state=0, verbose=-1
+        ).fit(made.data.rows, made.data.z)
+        for quantile in QUANTILES
+    ]
+    model = _LightGbm(boosters)
+    return TrainedForecast("lightgbm", model, prior_of(model, made.later))
+
+
+def _auto_ets(windows: Windows) -> Quantiles:
+    """AutoETS without a season on log1p of the last 600 points, gaps carried over; naive where it fails."""
+    from statsforecast.models import AutoETS
+
+    said = windows.naive.copy()
+    values = windows.series.history.values[0]
+    ahead = len(windows.horizons_min)
+    for place in np.flatnonzero(windows.scored):
+        origin = windows.origins[place]
+        past = values[max(0, origin - ETS_POINTS) : origin].astype(np.float64)
+        known = np.flatnonzero(np.isfinite(past))
+        if len(known) < 10:
+            continue
+        filled = np.interp(np.arange(len(past)), known, past[known])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            made = AutoETS(season_length=1).forecast(np.log1p(filled), h=ahead, level=[80])
+        bands = np.stack([made["lo-80"], made["mean"], made["hi-80"]], axis=-1)
+        if np.isfinite(bands).all():
+            said[place] = np.maximum(np.expm1(np.minimum(bands, 50.0)), 0.0)
+    return said
+
+
+def _cost(trained: TrainedForecast) -> Iterator[Row]:
+    """Milliseconds of one cycle's forecast of 10,000 synthetic services with eight days of history."""
+    rng = np.random.default_rng(0)
+    values = rng.gamma(20.0, 5.0, (SERVICES, 8 * 288)).astype(np.float32)
+    history = RateHistory(values, 1.7e9, 300.0)
+    state = begin(trained.prior, SERVICES, HORIZONS_MIN)
+    for what, work in (
+        ("features", lambda: features(history, HORIZONS_MIN)),
+        ("all of it", lambda: forecast(history, trained, state)),
+    ):
+        spent = []
+        for _ in range(3):
+            begun = time.perf_counter()
+            work()
+            spent.append(1e3 * (time.perf_counter() - begun))
+        target = 200.0 if what == "all of it" else None
+        yield Row(f"10,000 services, 5 horizons x 3 quantiles: {what}", tuple(spent), "ms", target, at_least=False)
