@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 
 
 def believed(p: NDArray[np.float64], rate: float) -> NDArray[np.bool_]:
-    """Mask (N,) of the p-values to believe at false discovery rate `rate`; NaN is neither believed nor
-    counted."""
+    """Mask (N,) of those to believe at false discovery rate `rate`; NaN is neither believed nor counted."""
     measured = int(np.isfinite(p).sum())
     # Only these can pass; sorting all would cost more than all the rest.
     small = np.flatnonzero(p <= rate)

@@ -48,8 +48,9 @@ class Episodes:
 def update(
     state: Episodes, levels: Levels, found: NDArray[np.bool_], p: Array, at: float, accept_s: float
 ) -> tuple[Episodes, NDArray[np.intp]]:
-    """The episodes, and the positions of the series whose change was accepted, after one step; found (N,):
-    findings believed in it. A missing value changes nothing.
+    """The episodes after one step, and the positions of the series whose change was accepted in it.
+
+    found (N,): findings believed in the step. A missing value changes nothing.
 
     A clock that was set back does not make an episode younger than nothing: it then counts from `at`.
     """

@@ -2,13 +2,15 @@
 
 A ridge regression per entity on standardised signals, kept as exponentially forgotten normal equations:
 
-    z_t = (x_t - mean) / deviation, clipped to +-20        f_t = (z_{t-l} for each lag l, drivers of z_t, 1)
-    W = (sum f f' + ridge I)^-1 sum f z'                   r_t = (z_t - W' f_t) / deviation of past r, clipped
-    to +-20 deviation of the entity d_t: exponential mean over 10 steps of the mean of r_t^2 over its signals
+    z_t = (x_t - mean) / deviation              clipped to +-20
+    f_t = (z_{t-l} for each lag l, drivers of z_t, 1)
+    W   = (sum f f' + ridge I)^-1 sum f z'
+    r_t = (z_t - W' f_t) / deviation of past r  clipped to +-20
+    d_t = mean of r_t^2 over the signals, exponential mean over 10 steps: how far off the entity is
 
-A driver (the request rate) explains the others at the same moment and is itself explained by the past alone,
-which is left to the level: heavy load is not abnormal, latency that the load does not explain is. Entities are
-solved in turn, one of `every` a step, so that no step pays for all.
+A driver (the request rate) explains the others at the same moment and is not judged here: heavy load is not
+abnormal, latency that the load does not explain is. Entities are solved in turn, one of `every` a step, so that
+no step pays for all.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """After something was said, only what is louder is heard, for a while.
 
     heard = max(loudness - held, 0),   loudness = -log10 p
-    held <- max(held * (1 - 1/R), loudness if it was said),   R = min(0.2 n, 4096) steps, n: values of the
-    series so far
+    held <- max(held * (1 - 1/R), loudness if it was said)
+    R = min(0.2 n, 4096) steps, n: values of the series so far
 
 One incident makes many rare values. They are one finding. The wait grows with what has been seen, never with what
 will come, and the p-value 10**-heard is never smaller than the one that came in, so that error control stays
@@ -29,7 +29,7 @@ def damp(held: Array, p: Array) -> Array:
 def hold(held: Array, p: Array, said: NDArray[np.bool_], seen: NDArray[np.integer]) -> Array:
     """The next `held` (N,): said (N,) whether the finding was reported, seen (N,) values before it."""
     wait = np.clip(SHARE * seen, 1.0, LONGEST)
-    after = held * (1.0 - 1.0 / wait)
+    after: Array = held * (1.0 - 1.0 / wait)
     loud = np.flatnonzero(said & (p < 1.0))
     after[loud] = np.maximum(after[loud], -np.log10(p[loud]))
     return after

@@ -130,10 +130,10 @@ def _believed(looks: dict[str, _Look], rate: float) -> dict[str, NDArray[np.bool
     """Per table the findings to believe, at one false discovery rate over all tables."""
     if not looks:
         return {}
-    # What was not measured, or is too young to be judged, is no test and does not make the rest harder to
-    believe. p = np.concatenate([np.where(look.counted, look.p, np.nan) for look in looks.values()]) ends =
-    np.cumsum([len(look.p) for look in looks.values()]) return dict(zip(looks, np.split(believed(p, rate),
-    ends[:-1]), strict=True))
+    # What was not measured, or is too young to be judged, is no test: it makes the rest no harder to believe.
+    p = np.concatenate([np.where(look.counted, look.p, np.nan) for look in looks.values()])
+    ends = np.cumsum([len(look.p) for look in looks.values()])
+    return dict(zip(looks, np.split(believed(p, rate), ends[:-1]), strict=True))
 
 
 def _settle(

@@ -1,4 +1,4 @@
-"""`scripts/evaluate --data DIR [--part NAME ...]`: each part that finds its data scores it; see docs/models.md."""
+"""`scripts/evaluate --data DIR [--part NAME ...]`: scores the parts on the data they find; see docs/models.md."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ class Departure:
 
 
 def departure(before: Array, during: Array) -> Departure:
-    """How far the rows `during` (T, N) are above the median of the rows `before` (B, N); NaN where not measured."""
+    """How far rows `during` (T, N) are above the median of rows `before` (B, N); NaN where not measured."""
     known = np.isfinite(before).any(axis=0) & np.isfinite(during).any(axis=0)
     above, z = np.zeros(before.shape[1]), np.zeros(before.shape[1])
     normal = np.nanmedian(before[:, known], axis=0)

@@ -1,8 +1,9 @@
 """Faults of the Nezha set, from metrics alone: Yu and others, Nezha, ESEC/FSE 2023.
 
-Golden signals a minute and service: workload, 90th percentile of the server's latency, CPU; for Online Boutique the call graph
-and the median latency of each edge at its caller and at its callee, whose difference is the way between them. Normal
-is the hour before; the evidence is the five minutes after the injection, its first minute left out.
+Golden signals a minute and service: workload, 90th percentile of the server's latency, CPU; for Online Boutique
+the call graph and the median latency of each edge at its caller and at its callee, whose difference is the way
+between them. Normal is the hour before; the evidence is the five minutes after the injection, its first minute
+left out.
 """
 
 from __future__ import annotations
@@ -47,9 +48,7 @@ def cases(folder: Path, prefix: str) -> list[Case]:
     found = []
     for path in sorted(folder.glob(f"{prefix}*_faults.csv")):
         day = _read(folder, path.name.removesuffix("_faults.csv"))
-        for fault in _records(path):
-            if fault["service"] in day.services:
-                found.append(_case(day, fault))
+        found += [_case(day, fault) for fault in _records(path) if fault["service"] in day.services]
     return found
 
 
@@ -131,7 +130,7 @@ def _edges(graph: CallGraph, node: Array, rate: Array, way: Departure) -> tuple[
 
 
 def _entry(graph: CallGraph, day: Recording) -> int:
-    """The service that calls and is not called; without a graph every service is a candidate, and this is moot."""
+    """The service that calls and is not called; moot without a graph, where every service is a candidate."""
     calls = np.bincount(graph.caller, minlength=graph.nodes)
     called = np.bincount(graph.callee, minlength=graph.nodes)
     return int(np.argmax(np.where(called == 0, calls, -1)))

@@ -1,7 +1,7 @@
 """Faults of the PetShop set: Hardt and others, The PetShop Dataset, CLeaR 2024 (arXiv 2311.04806).
 
-Normal is the larger of the long-run median, from the hours without any issue, and the median of the windows just before
-the complaint: work that was heavier than usual already, for reasons of its own, does not explain a new symptom.
+Normal is the larger of the long-run median, from the hours without any issue, and the median of the windows just
+before the complaint: work that was heavier than usual already does not explain a new symptom.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def _case(target: dict[str, str], normal: Table, issue: Table, edges: list[tuple
 
 
 def _departure(key: Key, normal: Table, issue: Table, at: float) -> tuple[float, float]:
-    """Work above normal (seconds, or failed requests in per cent, a window) and robust z; 0 if too little is known."""
+    """Seconds (or 0.01 failed requests) above normal a window, and robust z; 0 if too little is known."""
     long_run = np.array(list(normal.get(key, {}).values()))
     values, requests = issue.get(key, {}), issue.get((key[0], "requests", "Sum"), {})
     if len(long_run) < 10 or not values:

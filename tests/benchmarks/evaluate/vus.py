@@ -1,7 +1,7 @@
 """VUS-PR of the relation detector on servers with many metrics, one set of options for both sets.
 
-Every detector sees the unlabelled training part first and is scored on the test part. Ours reads both as one stream, and
-goes on learning; the others are fitted on the training part. `smoothed` is our mean over ten steps.
+Every detector sees the unlabelled training part first and is scored on the test part. Ours reads both as one
+stream, and goes on learning; the others are fitted on the training part. `smoothed` is our mean over ten steps.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """VUS-PR: volume under the surface of precision, recall and the tolerance about a labelled range.
 
-Paparrizos and others, Volume Under the Surface, PVLDB 15 (2022) 2774, as TSB-AD (Liu and Paparrizos, NeurIPS 2024)
-computes it. For each width w in 0..W the labels fall off on either side of a range like sqrt(1 - distance / w) over
-w/2 points; precision and recall count those soft labels, recall also the share of ranges touched; the average
-precision is taken over 250 thresholds, evenly spaced in rank, and then the mean over w.
+Paparrizos and others, Volume Under the Surface, PVLDB 15 (2022) 2774, as TSB-AD (Liu and Paparrizos, NeurIPS
+2024) computes it. For each width w in 0..W the labels fall off on either side of a range like
+sqrt(1 - distance / w) over w/2 points; precision and recall count those soft labels, recall also the share of
+ranges touched; the average precision is taken over 250 thresholds, evenly spaced in rank,
+and then the mean over w.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.benchmarks.evaluate.nab import from_the_others, Series, windowed_gaussian
+from tests.benchmarks.evaluate.nab import Series, from_the_others, windowed_gaussian
 from tests.benchmarks.evaluate.nab_rules import (
     LOW_FALSE_ALARMS,
     LOW_MISSES,
@@ -83,7 +83,7 @@ def test_the_threshold_of_one_half_comes_from_the_other() -> None:
     both = [alarms(1000, 400) * 0.9, alarms(1000, 400) * 0.9]
     assert from_the_others(series, both, STANDARD) == pytest.approx(100)
     apart = [alarms(1000, 400) * 0.9, alarms(1000, 400) * 0.5]
-    # Half one is silent at the other's 0.5? No: 0.9 >= 0.5 finds it; half two is silent at 0.9.
+    # The first is found at the second's threshold of 0.5, the second is silent at the first's 0.9.
     assert from_the_others(series, apart, STANDARD) == pytest.approx(50)
 
 
