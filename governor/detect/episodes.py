@@ -54,6 +54,8 @@ def update(
 
     A clock that was set back does not make an episode younger than nothing: it then counts from `at`.
     """
+    if not found.any() and not state.open.any():
+        return state, np.empty(0, np.intp)
     since, view, side = state.since.copy(), state.view.copy(), state.side.copy()
     bound, rarity = state.bound.copy(), state.p.copy()
     running = np.flatnonzero(state.open)

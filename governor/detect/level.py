@@ -38,20 +38,19 @@ class LevelState:
     means: Array
     """(3, N) exponential means: trend, short, long."""
     high: Array
-    """(2, 3, N) highest of each view in this epoch and in the one before."""
+    """(3, N) highest of each view in this epoch."""
     low: Array
-    """(2, 3, N) lowest."""
+    """(3, N) lowest."""
+    high_before: Array
+    """(3, N) the same in the epoch before."""
+    low_before: Array
 
     @classmethod
     def empty(cls, series: int, dtype: type[np.floating] = np.float32) -> LevelState:
         """Nothing seen yet."""
-        views = (2, len(VIEWS), series)
-        return cls(
-            np.zeros(series, np.int32),
-            np.zeros((3, series), dtype),
-            np.full(views, -np.inf, dtype),
-            np.full(views, np.inf, dtype),
-        )
+        views = (len(VIEWS), series)
+        none_high, none_low = np.full(views, -np.inf, dtype), np.full(views, np.inf, dtype)
+        return cls(np.zeros(series, np.int32), np.zeros(views, dtype), none_high, none_low, none_high, none_low)
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +61,7 @@ class Levels:
     """(3, N) per view, in widths of the envelope; 0 inside it, for a first value, and where nothing was
     measured."""
     view: Array
-    """(3, N) what was compared, in the series' unit."""
+    """(3, N) what was compared, in the series' unit; NaN where nothing was measured."""
     high: Array
     """(3, N) the envelope before this step; infinite before the first value."""
     low: Array
@@ -73,17 +72,19 @@ class Levels:
 def update(state: LevelState, values: Array) -> tuple[LevelState, Levels]:
     """Compare `values` (N,) with the envelopes, then let the envelopes grow; NaN and infinity change nothing."""
     known = np.isfinite(values)
-    x = np.where(known, values, 0).astype(state.means.dtype)
-    gain = 1.0 / (state.seen + 1.0)
+    dtype = state.means.dtype
+    x = values.astype(dtype) if known.all() else np.where(known, values, 0).astype(dtype)
+    gain = 1 / (state.seen + 1).astype(dtype)
     means = np.empty_like(state.means)
     for row, span in enumerate((TREND, SHORT, LONG)):
-        weight = np.where(known, np.maximum(gain, 2.0 / (span + 1.0)), 0).astype(x.dtype)
         np.subtract(x, state.means[row], out=means[row])
-        means[row] *= weight
+        means[row] *= np.maximum(gain, dtype.type(2.0 / (span + 1.0)))
         means[row] += state.means[row]
     view = np.stack((x, means[0], means[1] - means[2]))
-    high, low = state.high.max(axis=0), state.low.min(axis=0)
-    exceedance = _exceedance(view, high, low, known & (state.seen > 0))
+    if not known.all():
+        means[:, ~known], view[:, ~known] = state.means[:, ~known], np.nan
+    high, low = np.maximum(state.high, state.high_before), np.minimum(state.low, state.low_before)
+    exceedance = _exceedance(view, high, low, state.seen > 0)
     grown = _grow(state, view, known)
     return LevelState(state.seen + known, means, *grown), Levels(exceedance, view, high, low, known)
 
@@ -101,19 +102,23 @@ def _exceedance(view: Array, high: Array, low: Array, comparable: NDArray[np.boo
     return answer
 
 
-def _grow(state: LevelState, view: Array, known: NDArray[np.bool_]) -> tuple[Array, Array]:
-    high, low = state.high.copy(), state.low.copy()
+def _grow(state: LevelState, view: Array, known: NDArray[np.bool_]) -> tuple[Array, Array, Array, Array]:
+    high, low = state.high, state.low
+    high_before, low_before = state.high_before, state.low_before
     turned = np.flatnonzero(known & (state.seen > 0) & (state.seen % EPOCH == 0))
     if len(turned):
-        high[1][:, turned], low[1][:, turned] = high[0][:, turned], low[0][:, turned]
-        high[0][:, turned], low[0][:, turned] = -np.inf, np.inf
-    np.maximum(high[0], view, out=high[0], where=known)
-    np.minimum(low[0], view, out=low[0], where=known)
-    return high, low
+        high, low, high_before, low_before = high.copy(), low.copy(), high_before.copy(), low_before.copy()
+        high_before[:, turned], low_before[:, turned] = high[:, turned], low[:, turned]
+        high[:, turned], low[:, turned] = -np.inf, np.inf
+    # These leave a bound as it is where the view is NaN.
+    return np.fmax(high, view), np.fmin(low, view), high_before, low_before
 
 
 def restart(state: LevelState, series: NDArray[np.intp]) -> LevelState:
     """Forget all that `series` (positions) did so far."""
-    seen, high, low = state.seen.copy(), state.high.copy(), state.low.copy()
-    seen[series], high[:, :, series], low[:, :, series] = 0, -np.inf, np.inf
-    return LevelState(seen, state.means, high, low)
+    seen = state.seen.copy()
+    seen[series] = 0
+    highs, lows = (state.high.copy(), state.high_before.copy()), (state.low.copy(), state.low_before.copy())
+    for high, low in zip(highs, lows, strict=True):
+        high[:, series], low[:, series] = -np.inf, np.inf
+    return LevelState(seen, state.means, highs[0], lows[0], highs[1], lows[1])

@@ -28,8 +28,9 @@ def damp(held: Array, p: Array) -> Array:
 
 def hold(held: Array, p: Array, said: NDArray[np.bool_], seen: NDArray[np.integer]) -> Array:
     """The next `held` (N,): said (N,) whether the finding was reported, seen (N,) values before it."""
-    wait = np.clip(SHARE * seen, 1.0, LONGEST)
-    after: Array = held * (1.0 - 1.0 / wait)
+    after = held.copy()
+    waiting = np.flatnonzero(held)
+    after[waiting] *= 1.0 - 1.0 / np.clip(SHARE * seen[waiting], 1.0, LONGEST)
     loud = np.flatnonzero(said & (p < 1.0))
     after[loud] = np.maximum(after[loud], -np.log10(p[loud]))
     return after
