@@ -1,4 +1,4 @@
-"""`scripts/evaluate --data DIR [--part NAME ...]`: each part that finds its data scores it; see docs/models.md."""
+"""`scripts/evaluate --data DIR [--part NAME ...]`: scores the parts on the data they find; see docs/models.md."""
 
 from __future__ import annotations
 
@@ -7,11 +7,15 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.benchmarks.evaluate import forecast
+from tests.benchmarks.evaluate import detection_cost, forecast, nab, root_cause, vus
 from tests.benchmarks.table import Row, finish
 
 PARTS: dict[str, Callable[[Path], list[Row]]] = {
     "forecast": forecast.rows,
+    "nab": nab.rows,
+    "vus": vus.rows,
+    "root_cause": root_cause.rows,
+    "detection_cost": detection_cost.rows,
 }
 
 

@@ -1,0 +1,174 @@
+"""Detection over a whole mesh: tables of signals in, believed anomalies out; one look a cycle.
+
+A table is one kind of thing (services, edges) with its signals. Each of its series goes through `level`,
+`conformal` and `refractory`; where `relations` is given, `expected` adds one more series per row, how far its
+signals are from what its load and its past explain. One false discovery rate holds over all tables together,
+then `episodes` keeps the beginnings.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from governor.detect import conformal, episodes, expected, level, refractory
+from governor.detect.discoveries import believed
+from governor.detect.tables import RELATION, Table, TableState, carried
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Options:
+    """How readily something is called abnormal."""
+
+    false_discovery_rate: float = 0.05
+    """Share of the anomalies of a look that are false, on average."""
+    accept_s: float = 3600.0
+    """Seconds after which a change that stays is the new normal."""
+
+
+@dataclass(frozen=True)
+class Anomaly:
+    """Which signal of what, by how much, since when."""
+
+    table: str
+    subject: str
+    signal: str
+    view: str
+    """value, trend or shift: see `level`."""
+    value: float
+    """The view's value now, in the signal's unit, NaN if it was not measured; for `relation` the logarithm of
+    one plus the mean squared standardised residual."""
+    bound: float
+    """The end of the range of all before, at the anomaly's beginning."""
+    excess: float
+    """value - bound: above 0 too high, below 0 too low."""
+    since: float
+    """Seconds since the epoch."""
+    p: float
+    """Conformal p-value at the beginning."""
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """What one look found."""
+
+    p: dict[str, Array]
+    """Per table: (M, R), with a last row for `relation` where it is looked at, of damped p-values; 1 where
+    nothing is unusual or nothing was measured."""
+    anomalies: tuple[Anomaly, ...]
+    """Open ones, rarest first."""
+
+
+@dataclass(frozen=True, eq=False)
+class DetectState:
+    """What is remembered of the mesh, by table."""
+
+    tables: dict[str, TableState] = field(default_factory=dict)
+    at: float = -math.inf
+    """Time of the last look."""
+    evidence: Evidence = field(default_factory=lambda: Evidence({}, ()))
+    """What the last look found."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Look:
+    state: TableState
+    levels: level.Levels
+    raw_p: Array
+    p: Array
+    """Damped."""
+    counted: NDArray[np.bool_]
+    seen: NDArray[np.int32]
+    """Values before this look."""
+
+
+def detect(
+    state: DetectState, at: float, tables: tuple[Table, ...], options: Options
+) -> tuple[DetectState, Evidence]:
+    """One look at `at` (seconds since the epoch, by the source's clock).
+
+    The same time twice is the same window: nothing is learnt from it again. A row that is new starts with no
+    memory, one that left is forgotten; a table with other signals, or other relations, starts anew.
+    """
+    if at == state.at:
+        return state, state.evidence
+    looks = {table.name: _look(state.tables.get(table.name), table) for table in tables}
+    after, anomalies = dict(state.tables), list[Anomaly]()
+    for name, found in _believed(looks, options.false_discovery_rate).items():
+        look = looks[name]
+        after[name], opened = _settle(look, found, at, options.accept_s)
+        anomalies += _anomalies(name, after[name], look.levels, opened)
+    shaped = {name: look.p.reshape(-1, len(look.state.rows)) for name, look in looks.items()}
+    evidence = Evidence(shaped, tuple(sorted(anomalies, key=lambda a: a.p)))
+    return DetectState(after, at, evidence), evidence
+
+
+def _look(before: TableState | None, table: Table) -> _Look:
+    state = carried(before, table)
+    values, regression = table.values, state.expected
+    if regression is not None and table.relations is not None:
+        regression, residual = expected.update(regression, values.T.astype(np.float64), table.relations)
+        warm = np.isfinite(residual).any(axis=1)
+        # In logarithms: the deviation is a square, and its range would otherwise be that of its one worst moment.
+        relation = np.where(warm, np.log1p(regression.deviation), np.nan)
+        values = np.concatenate([values, relation[None].astype(np.float32)])
+    group = np.repeat(np.arange(len(values)), len(table.rows))
+    seen = state.level.seen
+    levels_after, levels = level.update(state.level, values.ravel())
+    counted = levels.measured & (seen >= conformal.YOUNG)
+    calibration, p = conformal.update(state.calibration, levels.exceedance, counted, group)
+    after = replace(state, level=levels_after, calibration=calibration, expected=regression)
+    return _Look(after, levels, p, refractory.damp(state.held, p), counted, seen)
+
+
+def _believed(looks: dict[str, _Look], rate: float) -> dict[str, NDArray[np.bool_]]:
+    """Per table the findings to believe, at one false discovery rate over all tables."""
+    if not looks:
+        return {}
+    # What was not measured, or is too young to be judged, is no test: it makes the rest no harder to believe.
+    p = np.concatenate([np.where(look.counted, look.p, np.nan) for look in looks.values()])
+    ends = np.cumsum([len(look.p) for look in looks.values()])
+    return dict(zip(looks, np.split(believed(p, rate), ends[:-1]), strict=True))
+
+
+def _settle(
+    look: _Look, found: NDArray[np.bool_], at: float, accept_s: float
+) -> tuple[TableState, episodes.Episodes]:
+    """The table's memory after the look; a change that was accepted starts the series anew."""
+    kept, accepted = episodes.update(look.state.episodes, look.levels, found, look.p, at, accept_s)
+    held = refractory.hold(look.state.held, look.raw_p, found, look.seen)
+    state = replace(look.state, episodes=kept, held=held)
+    if len(accepted):
+        state = replace(
+            state,
+            level=level.restart(state.level, accepted),
+            calibration=conformal.restart(state.calibration, accepted),
+        )
+    return state, kept
+
+
+def _anomalies(name: str, state: TableState, levels: level.Levels, kept: episodes.Episodes) -> list[Anomaly]:
+    rows, signals = len(state.rows), (*state.signals, RELATION)
+    found = []
+    for i in np.flatnonzero(kept.open):
+        view, bound = int(kept.view[i]), float(kept.bound[i])
+        value = float(levels.view[view, i]) if levels.measured[i] else math.nan
+        found.append(
+            Anomaly(
+                table=name,
+                subject=state.rows[i % rows],
+                signal=signals[i // rows],
+                view=level.VIEWS[view],
+                value=value,
+                bound=bound,
+                excess=value - bound,
+                since=float(kept.since[i]),
+                p=float(kept.p[i]),
+            )
+        )
+    return found

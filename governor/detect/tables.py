@@ -1,0 +1,131 @@
+"""A table of signals, what is remembered of it, and how that memory follows rows that come and go."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from governor.detect import conformal, episodes, expected, level
+
+Positions = NDArray[np.intp]
+Number = TypeVar("Number", bound=np.generic)
+State = TypeVar("State", level.LevelState, episodes.Episodes)
+RELATION = "relation"
+"""Name of the series that says how far a row's signals are from each other's usual relation."""
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """Signals of one kind of thing in one window."""
+
+    name: str
+    rows: tuple[str, ...]
+    """(R,) services, edges; each once."""
+    signals: tuple[str, ...]
+    """(M,)."""
+    values: NDArray[np.float32]
+    """(M, R); NaN where not measured."""
+    relations: expected.Options | None = None
+    """How the signals of a row explain each other; None: not looked at."""
+
+    def __post_init__(self) -> None:
+        if self.values.shape != (len(self.signals), len(self.rows)):
+            raise ValueError(
+                f"table {self.name}: values have shape {self.values.shape}, "
+                f"but there are {len(self.signals)} signals of {len(self.rows)} rows"
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class TableState:
+    """What is remembered of one table; series in the order of the table's values, row after row of the array."""
+
+    rows: tuple[str, ...]
+    signals: tuple[str, ...]
+    relations: expected.Options | None
+    level: level.LevelState
+    calibration: conformal.Calibration
+    held: NDArray[np.float64]
+    """(N,) loudness that is still held against each series: see `refractory`."""
+    episodes: episodes.Episodes
+    expected: expected.ExpectedState | None
+
+    @classmethod
+    def empty(cls, table: Table) -> TableState:
+        """Nothing seen yet."""
+        names = len(table.signals) + (table.relations is not None)
+        series = names * len(table.rows)
+        regression = None
+        if table.relations is not None:
+            regression = expected.ExpectedState.empty(len(table.rows), len(table.signals), table.relations)
+        return cls(
+            table.rows,
+            table.signals,
+            table.relations,
+            level.LevelState.empty(series),
+            conformal.Calibration.empty(len(level.VIEWS), series, names),
+            np.zeros(series),
+            episodes.Episodes.none(series),
+            regression,
+        )
+
+
+def carried(state: TableState | None, table: Table) -> TableState:
+    """`state` for the rows of `table`: known rows keep their memory, new ones have none.
+
+    A fresh state if there is none, or if the table has other signals or relations than before.
+    """
+    if state is None or state.signals != table.signals or state.relations != table.relations:
+        return TableState.empty(table)
+    if state.rows is table.rows or state.rows == table.rows:
+        return state
+    before = {row: i for i, row in enumerate(state.rows)}
+    source = np.array([before.get(row, -1) for row in table.rows], np.intp)
+    fresh = TableState.empty(table)
+    names = len(table.signals) + (table.relations is not None)
+    start = np.arange(names)[:, None] * len(state.rows)
+    series = np.where(source >= 0, start + source, -1).ravel()
+    c = state.calibration
+    return TableState(
+        table.rows,
+        table.signals,
+        table.relations,
+        _moved(state.level, fresh.level, series),
+        conformal.Calibration(
+            _along(c.seen, fresh.calibration.seen, series),
+            _along(c.outside, fresh.calibration.outside, series),
+            c.ladder,
+        ),
+        _along(state.held, fresh.held, series),
+        _moved(state.episodes, fresh.episodes, series),
+        _regressions(state.expected, fresh.expected, source),
+    )
+
+
+def _along(old: NDArray[Number], new: NDArray[Number], source: Positions, axis: int = -1) -> NDArray[Number]:
+    """`new` with what `old` had at `source` along `axis`, where that is not -1."""
+    known = np.flatnonzero(source >= 0)
+    answer = np.moveaxis(new.copy(), axis, 0)
+    answer[known] = np.moveaxis(old, axis, 0)[source[known]]
+    return np.moveaxis(answer, 0, axis)
+
+
+def _moved(old: State, new: State, source: Positions) -> State:
+    """Every array of a state whose last axis is the series."""
+    return type(new)(*(_along(getattr(old, f.name), getattr(new, f.name), source) for f in fields(new)))
+
+
+def _regressions(
+    old: expected.ExpectedState | None, new: expected.ExpectedState | None, source: Positions
+) -> expected.ExpectedState | None:
+    if old is None or new is None:
+        return None
+    arrays = {
+        f.name: _along(getattr(old, f.name), getattr(new, f.name), source, axis=1 if f.name == "past" else 0)
+        for f in fields(new)
+        if f.name != "step"
+    }
+    return expected.ExpectedState(step=old.step, **arrays)

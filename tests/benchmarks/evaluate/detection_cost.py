@@ -1,0 +1,83 @@
+"""What detection and root cause cost a cycle on a mesh of 10,000 services and 100,000 edges; one core."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import numpy as np
+
+from governor.detect import conformal, expected, level, refractory
+from governor.detect.root_cause import CallGraph, Excess, rank_causes
+from governor.detect.stage import DetectState, Options, detect
+from governor.detect.tables import Table
+from tests.benchmarks.table import Row
+
+SERVICES, EDGES, SIGNALS = 10_000, 100_000, 4
+WARM, LOOKS = 20, 30
+"""Looks before and while the time is taken: the first ones, when every value is a new extreme, cost more."""
+
+
+def cost_of_detection() -> Row:
+    """Milliseconds a look at 4 signals of services and edges, 1 % missing; relations of the services included."""
+    rng = np.random.default_rng(1)
+    services = tuple(f"s{i}" for i in range(SERVICES))
+    edges = tuple(f"e{i}" for i in range(EDGES))
+    names = ("rate", "errors", "latency_mean", "latency_p99")
+    relations = expected.Options(lags=(1, 2), drivers=(0,))
+    state, took = DetectState(), []
+    for look in range(WARM + LOOKS):
+        values = [rng.normal(1, 0.1, (SIGNALS, rows)).astype(np.float32) for rows in (SERVICES, EDGES)]
+        for one in values:
+            one[:, rng.random(one.shape[1]) < 0.01] = np.nan
+        tables = (
+            Table("service", services, names, values[0], relations),
+            Table("edge", edges, names, values[1]),
+        )
+        start = time.perf_counter()
+        state, _ = detect(state, 15.0 * look, tables, Options())
+        took.append(1e3 * (time.perf_counter() - start))
+    series = SIGNALS * (SERVICES + EDGES)
+    note = f"{series:,} series; the first look {took[0]:.0f} ms"
+    return Row("detection, one look", tuple(took[WARM:]), "ms", 50.0, at_least=False, note=note)
+
+
+def points_a_second() -> Row:
+    """Values/s through level, conformal and refractory, ten thousand streams side by side."""
+    rng = np.random.default_rng(2)
+    streams, steps = 10_000, 300
+    values = rng.normal(1, 0.1, (steps, streams)).astype(np.float32)
+    state = level.LevelState.empty(streams)
+    calibration = conformal.Calibration.empty(len(level.VIEWS), streams, 1)
+    held, group = np.zeros(streams), np.zeros(streams, np.intp)
+    start = time.perf_counter()
+    for row in values:
+        seen = state.seen
+        state, levels = level.update(state, row)
+        calibration, p = conformal.update(
+            calibration, levels.exceedance, levels.measured & (seen >= conformal.YOUNG), group
+        )
+        refractory.damp(held, p)
+        held = refractory.hold(held, p, p < 1.0, seen)
+    speed = values.size / (time.perf_counter() - start)
+    return Row("level detection of streams", (speed,), "points/s", 2e6, note="10,000 streams")
+
+
+def cost_of_root_cause() -> Row:
+    """Milliseconds for one symptom."""
+    rng = np.random.default_rng(3)
+    caller = rng.integers(0, SERVICES - 1, EDGES)
+    callee = caller + 1 + rng.integers(0, SERVICES, EDGES) % (SERVICES - 1 - caller)
+    graph = CallGraph(SERVICES, caller, callee)
+    excess = Excess(*(rng.random(n) for n in (SERVICES, EDGES, SERVICES, SERVICES)))
+    took = []
+    for _ in range(20):
+        start = time.perf_counter()
+        rank_causes(graph, excess, int(caller.min()))
+        took.append(1e3 * (time.perf_counter() - start))
+    return Row("root cause, one symptom", tuple(took), "ms", 30.0, at_least=False, note=f"{EDGES:,} edges")
+
+
+def rows(_: Path) -> list[Row]:
+    """All three; the data folder is not needed."""
+    return [cost_of_detection(), points_a_second(), cost_of_root_cause()]
