@@ -1,8 +1,8 @@
 """One cycle, the whole product on one page.
 
-    observe -> verify -> decide -> guard -> apply -> record
+    observe -> verify -> detect, predict -> decide -> guard -> apply -> record
 
-Learned detection and prediction and the twin's proof join here when they exist. `run`, `recommend`, the
+The twin's proof joins here when it exists. `run`, `recommend`, the
 benchmarks and the demo call this same function; they differ only in the ports they hand to it.
 """
 
@@ -20,8 +20,10 @@ from governor.guard.held import Held
 from governor.guard.memory import GuardMemory, Key, Written
 from governor.guard.plan import Plan, make_plan
 from governor.knobs import Knob, KnobState, KnobValue, Proposal, Receipt, Target
+from governor.learned import Learned, LearnedOptions, LearnedState, learn
 from governor.policy import GovernorPolicy, Resolved, resolved
 from governor.ports import Clock, ControlPlane, Entry, Ledger, MetricSource
+from governor.predict.model import TrainedForecast
 from governor.proposals import Proposals
 from governor.reasons import Reason
 from governor.record import Recorder, decision_id
@@ -50,6 +52,9 @@ class CycleOptions:
     period_s: float = 15.0
     window_s: float = 15.0
     paused: bool = False
+    learned: LearnedOptions = field(default_factory=LearnedOptions)
+    trained: TrainedForecast | None = None
+    """The load forecast's model; None: the naive forecast serves."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +63,7 @@ class GovernorState:
 
     number: int = 0
     beliefs: Beliefs | None = None
+    learned: LearnedState = field(default_factory=LearnedState)
     memory: GuardMemory = field(default_factory=GuardMemory)
     pending: tuple[Pending, ...] = ()
     baseline: Mapping[Key, KnobValue] = field(default_factory=dict)
@@ -75,6 +81,7 @@ class CycleResult:
     """What one cycle saw, decided and did."""
 
     frame: MeshFrame
+    learned: Learned
     proposals: Proposals
     """Built when looked at, as is what `plan` holds back."""
     plan: Plan
@@ -120,26 +127,38 @@ def cycle(state: GovernorState, ports: Ports, options: CycleOptions) -> CycleRes
     verdicts = judge(state.pending, frame)
     state = _settle(state, verdicts, plane, record)
     try:
-        state, proposals, plan = _plan(state, frame, ports, options)
+        state, learned = _learn(state, frame, options, record)
+        state, proposals, plan = _plan(state, frame, learned, ports, options)
     except Exception as error:
         raise CutShort(str(error), replace(state, owed=record.owed)) from error
     state, plan, receipts, decisions = _apply(state, plan, plane, record, frame.at)
-    record.cycle(frame, plan.held, len(proposals))
+    record.cycle(frame, learned.findings, plan.held, len(proposals))
     state = replace(state, owed=record.owed)
     if record.failure is not None:
         raise CutShort(str(record.failure), state) from record.failure
-    return CycleResult(frame, proposals, plan, receipts, verdicts, state, record.notes, decisions)
+    return CycleResult(frame, learned, proposals, plan, receipts, verdicts, state, record.notes, decisions)
+
+
+def _learn(
+    state: GovernorState, frame: MeshFrame, options: CycleOptions, record: Recorder
+) -> tuple[GovernorState, Learned]:
+    memory, learned = learn(state.learned, frame, options.trained, options.learned)
+    for note in learned.notes:
+        record.note(note)
+    return replace(state, learned=memory), learned
 
 
 def _plan(
-    state: GovernorState, frame: MeshFrame, ports: Ports, options: CycleOptions
+    state: GovernorState, frame: MeshFrame, learned: Learned, ports: Ports, options: CycleOptions
 ) -> tuple[GovernorState, Proposals, Plan]:
     """What should change, and what of it may go now."""
     plane = ports.control_plane
     policies = resolved(state.resolved, options.policies, frame.index)
     knobs = plane.read(frame.index) if plane else KnobState.unset(frame.index)
     own = own_weights(state.baseline, knobs, frame.index, policies.view)
-    beliefs, proposals = decide(state.beliefs, frame, knobs, policies.view, options.period_s, own)
+    beliefs, proposals = decide(
+        state.beliefs, frame, knobs, policies.view, options.period_s, own, learned.outlook
+    )
     memory = state.memory.with_wishes(proposals, frame.index)
     conditions = Conditions(
         frame=frame,
@@ -151,6 +170,7 @@ def _plan(
         period_s=options.period_s,
         enforce=options.enforce and plane is not None,
         paused=options.paused,
+        victim=learned.outlook.victim[frame.index.edge_callee],
         number=state.number,
     )
     state = replace(state, beliefs=beliefs, memory=memory, resolved=policies)

@@ -223,6 +223,11 @@ class MeshFrame:
     gaps: tuple[Gap, ...] = ()
     """What is absent and why; at most one entry for each signal and subject."""
     samples: RateSamples | None = None
+    within: tuple[MeshFrame, ...] = ()
+    """Frames that ended within this window, oldest first, where the source samples more often than it is asked.
+
+    Detection looks at each of them.
+    """
 
     def trust_of(self, *signals: str) -> float:
         """Lowest trust among `signals`; 0 for a signal that was not asked for."""

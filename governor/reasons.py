@@ -44,6 +44,7 @@ class Reason(Enum):
     SUPPRESSED = ("GOV213", "suppressed by policy")
     FLAPPING = ("GOV214", "this knob changed direction three times in ten steps, its gain is halved")
     FREEZE = ("GOV215", "a freeze window is in force")
+    VICTIM = ("GOV216", "the callee only waits for another service that explains the symptom")
 
     KEPT = ("GOV301", "the effect was as expected")
     UNDONE_FAILED = ("GOV302", "the effect was not as expected, the old value was restored")

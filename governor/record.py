@@ -9,6 +9,7 @@ from typing import Any
 
 from governor.domain import MeshFrame
 from governor.errors import LedgerError
+from governor.explain.findings import Findings, as_data
 from governor.explain.values import said
 from governor.guard.held import HeldBack
 from governor.knobs import (
@@ -105,7 +106,7 @@ class Recorder:
         reason = Reason.RESTORED_BLIND
         self._tell(self._entry(name, "verdict", receipt.target, receipt.knob, reason, reason.sentence, body))
 
-    def cycle(self, frame: MeshFrame, held: HeldBack, proposals: int) -> None:
+    def cycle(self, frame: MeshFrame, findings: Findings, held: HeldBack, proposals: int) -> None:
         """One line for the cycle, with what was held and why: all counted, the most protecting ones in words."""
         by_gate: Counter[str] = Counter()
         for kind, number in held.counts().items():
@@ -115,6 +116,7 @@ class Recorder:
             "age_s": frame.age_s,
             "proposals": proposals,
             "gaps": len(frame.gaps),
+            **as_data(findings),
             "held_by": dict(by_gate),
             "held": [
                 {

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from urllib.parse import quote
 
 import numpy as np
@@ -40,6 +41,8 @@ from governor.ports import Clock
 HISTOGRAM_S = 10.0
 """Envoy merges its histograms every 5 s: a shorter window may hold none of their growth."""
 ROUTES_KEPT_S = 30.0
+WITHIN = 30
+"""Finer frames within one at most."""
 TIMEOUT_S = 2.0
 Route = tuple[str, str]
 
@@ -68,6 +71,8 @@ class EnvoyAdminSource:
         self._sampler = Sampler([*envoys, *pages], step_s, timeout_s, self._clock)
         self._index: MeshIndex | None = None
         self._rows: RowFinder | None = None
+        self._told = -np.inf
+        """Wall time of the newest sweep that was looked at."""
         self._routes: dict[Route, str] = {}
         self._routes_at = -np.inf
         self._routes_error: str | None = None
@@ -82,23 +87,32 @@ class EnvoyAdminSource:
         index = self._names(sheets)
         if self._rows is None or self._rows.index is not index:
             self._rows = RowFinder(index)
+        good = [n for n, s in enumerate(sweeps) if any(s.pages[: len(self._admin)])]
+        unseen = [n for n in good[:-1] if sweeps[n].wall > self._told][-WITHIN:]
+        within = tuple(self._frame(sweeps[: n + 1], window_s, step, sweeps[n].wall) for n in unseen)
+        self._told = sweeps[good[-1]].wall
+        frame = self._frame(sweeps, window_s, step, self._told, self._gaps(sheets))
+        return replace(frame, within=within, age_s=max(0.0, self._clock.now() - self._told))
+
+    def _frame(
+        self, sweeps: Sequence[Sweep], window_s: float, step: float, at: float, gaps: Sequence[Gap] = ()
+    ) -> MeshFrame:
+        """The window that ends with the last of `sweeps`, taken at `at`; over the names of the newest sweep."""
+        assert self._rows is not None
+        sheets = self._sheets(sweeps, window_s)
         now = Tables(sheets, self._rows)
         # A window that is long enough for histograms serves both.
         recent = now if window_s >= HISTOGRAM_S else Tables(self._sheets(sweeps, HISTOGRAM_S), self._rows)
-        newest = max(s.wall for s in sweeps if any(s.pages[: len(self._admin)]))
-        at = self._clock.now()
-        gaps = self._gaps(sheets)
         missing = sum(gap.reason is GapReason.PARTIAL for gap in gaps if gap.signal == "edge")
         return build_frame(
             Measured(
-                at=newest,
+                at=at,
                 window_s=max((float(s.times[-1] - s.times[0]) for s in sheets if s.hides_zero), default=window_s),
-                index=index,
+                index=self._rows.index,
                 service=service_table(now),
                 edge=edge_table(now, recent),
                 backend=backend_table(now),
                 api=api_table(now, recent),
-                age_s=max(0.0, at - newest),
                 samples=rate_samples(now, step),
                 gaps=tuple(gaps),
                 whole=1.0 - missing / max(len(self._admin), 1),
@@ -139,10 +153,12 @@ class EnvoyAdminSource:
 
     def _sheets(self, sweeps: Sequence[Sweep], span_s: float) -> list[Sheet]:
         found = []
+        ends = [page.at for page in sweeps[-1].pages if page is not None] if sweeps else []
+        end = max(ends, default=time.monotonic())
         for n, target in enumerate(self._sampler.targets):
             pages = [page for sweep in sweeps if (page := sweep.pages[n]) is not None]
             newest = pages[-1].at if pages else 0.0
-            if time.monotonic() - newest > stale_after(self._sampler.step_s, self._sampler.timeout_s):
+            if end - newest > stale_after(self._sampler.step_s, self._sampler.timeout_s):
                 continue
             kept = [p for p in pages if p.at >= newest - span_s - 0.2 * self._sampler.step_s]
             series = list(target.book.series)

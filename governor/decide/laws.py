@@ -20,6 +20,7 @@ from governor.decide import (
     weights,
 )
 from governor.decide.load import ServiceLoad, service_load
+from governor.decide.outlook import Outlook
 from governor.decide.situation import Situation, shares
 from governor.domain import MeshFrame, MeshIndex, RateSamples
 from governor.knobs import KnobState
@@ -52,10 +53,12 @@ def decide(
     policy: PolicyView,
     period_s: float,
     own_weight: ArrayLike | None = None,
+    outlook: Outlook | None = None,
 ) -> tuple[Beliefs, Proposals]:
     """Update what is believed, then ask every law; pure.
 
     `own_weight` (B,): the operator's weights, NaN where none are set; those in force, where it is not given.
+    `outlook`: what detection and prediction say; where it is not given, nothing is abnormal and no load to come.
 
     Beliefs over other names (services came or went) are dropped: a new index starts afresh.
     """
@@ -80,7 +83,8 @@ def decide(
     busy = believed.saturated | (load.arrivals + load.overflow > BUSY * believed.capacity)
     cost = cost_matrix.solve(cost_state, index, busy)
     own = shares(index, knobs.weight if own_weight is None else own_weight)
-    situation = Situation(frame, knobs, policy, load, believed, evidence, found, cost, period_s, own)
+    told = Outlook.calm(index) if outlook is None else outlook
+    situation = Situation(frame, knobs, policy, load, believed, evidence, found, cost, period_s, own, told)
     proposals = Proposals([law.propose(situation) for law in LAWS])
     return Beliefs(index, believed, evidence, cost_state), proposals
 

@@ -3,7 +3,8 @@
     max_ejection = min(1 - rho / rho_max, 1 - panic)      in whole hosts, none where one is too many
     consecutive_5xx = ceil(ln(requests a week) / ln(1 / p_0))       one false ejection a week at error share p_0
 
-Envoy's default of 10 % ejects nobody from fewer than ten hosts. Only looked at where detection is on.
+rho is the load that may come soon over capacity. While an edge is abnormal its error share is not p_0: it is
+left alone. Envoy's default of 10 % ejects nobody from fewer than ten hosts. Only looked at where detection is on.
 Source: Envoy, arch_overview/upstream/outlier.
 """
 
@@ -34,7 +35,7 @@ def largest_ejection(s: Situation) -> Array:
     """Largest share of each edge's pool that may be ejected, 0..1, (E,); NaN where capacity is unknown."""
     callee, hosts = s.frame.index.edge_callee, pool_size(s)
     with np.errstate(divide="ignore", invalid="ignore"):
-        spare = 1.0 - (s.load.arrivals / s.belief.capacity)[callee] / RHO_MAX
+        spare = 1.0 - (s.load.arrivals * s.outlook.growth / s.belief.capacity)[callee] / RHO_MAX
         whole = np.floor(np.clip(spare, 0.0, 1.0 - PANIC) * hosts) / hosts
     return np.where(hosts > 1, whole, np.nan)
 
@@ -52,7 +53,7 @@ def propose(s: Situation) -> Batch:
     # A share that ejects nobody is not too wide, whatever the load.
     wide = (now > want + 0.01) & (now * hosts >= 1.0)
     idle = (now * hosts < 1.0) & (want * hosts >= 1.0)
-    active = s.policy.active(Knob.OUTLIER_DETECTION)
+    active = s.policy.active(Knob.OUTLIER_DETECTION) & ~s.outlook.abnormal
     edges = np.flatnonzero(active & (wide | idle))
     return Batch.of(
         Knob.OUTLIER_DETECTION,

@@ -65,10 +65,15 @@ def guarded_services(s: Situation) -> NDArray[np.bool_]:
 
 
 def demand(s: Situation, guarded: NDArray[np.bool_]) -> Array:
-    """Demand of each API, requests/s, (A,): what is offered, and two standard errors more where no cap guards."""
+    """Demand of each API, requests/s, (A,): what is offered; more where no cap guards.
+
+    There it is two standard errors more, or as much more as the forecast says may come where it enters.
+    """
     offered = np.nan_to_num(s.frame.api.offered.astype(np.float64))
     margin = 2.0 * np.sqrt(offered / max(s.frame.window_s, 1.0))
-    return np.asarray(offered + np.where(guarded, 0.0, margin), np.float64)
+    entry = s.frame.index.edge_callee[s.frame.index.api_edge]
+    upper = np.maximum(offered + margin, offered * s.outlook.growth[entry])
+    return np.where(guarded, offered, upper)
 
 
 def backlog(s: Situation) -> Array:

@@ -4,6 +4,7 @@
     storm: retries over half of all attempts, or time-outs with the callee saturated  ->  b = 0 at once
     after CLEAN clean windows: one level back: 0 -> 5 % -> 10 % -> 20 %
 
+rho_high is the load that may come soon over the callee's capacity: as measured, or as forecast if that is more.
 `depth` is the number of hops from the entry to the callee, so that budgets multiply to a bounded whole.
 Sources: Bronson et al. and Huang et al. (OSDI'22) on metastable failures; Google SRE, Addressing Cascading
 Failures.
@@ -52,7 +53,7 @@ def budget(s: Situation) -> Array:
     """Largest safe budget per edge, (E,), rounded down to a level; NaN where capacity is unknown."""
     callee = s.frame.index.edge_callee
     with np.errstate(divide="ignore", invalid="ignore"):
-        load = np.nan_to_num(s.load.arrivals + s.load.overflow)[callee] / s.belief.capacity[callee]
+        load = s.expected_load[callee] / s.belief.capacity[callee]
         room = (RHO_MAX / np.maximum(load, 1e-6)) ** (1.0 / depth_of(s.frame.index)) - 1.0
     level = LEVELS[np.clip(np.searchsorted(LEVELS, np.clip(room, 0.0, 0.2) + 1e-9, "right") - 1, 0, 3)]
     return np.where(np.isfinite(room), level, np.nan)

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from governor.decide.backends import BackendEvidence, BackendVerdict
 from governor.decide.capacity import CapacityBelief
 from governor.decide.load import Array, ServiceLoad
+from governor.decide.outlook import Outlook
 from governor.domain import MeshFrame, MeshIndex
 from governor.knobs import KnobState
 from governor.policy_view import PolicyView
@@ -43,11 +44,18 @@ class Situation:
     period_s: float
     own_share: Array
     """(B,) of its edge's traffic for each backend as the operator has it, before the governor moved anything."""
+    outlook: Outlook
 
     @property
     def callee_capacity(self) -> Array:
         """(E,) capacity of each edge's callee, requests/s."""
         return np.asarray(self.belief.capacity[self.frame.index.edge_callee], np.float64)
+
+    @property
+    def expected_load(self) -> Array:
+        """(S,) requests/s that each service may be asked for soon: what it is asked for now, or more."""
+        now = np.nan_to_num(self.load.arrivals) + np.nan_to_num(self.load.overflow)
+        return np.asarray(now * self.outlook.growth, np.float64)
 
     @property
     def edge_share(self) -> Array:

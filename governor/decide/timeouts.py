@@ -3,9 +3,10 @@
     T = max(1.3 * p99.9, 2 * p99)   of healthy windows;   +-20 % a step;   callee's T below its caller's
 
 Only proposed where the present value is far off (over four times T, under T, or not below its caller's), so
-that a timeout does not wander with its latency. Frozen while the edge is not healthy, never shortened under
-overload and never below T: a shorter timeout would turn late answers into errors and retries. Where T is not
-below the caller's timeout, the caller's is what is too short, and the callee's is left alone.
+that a timeout does not wander with its latency. Frozen while the edge is not healthy, or abnormal for itself, and
+never shortened under overload and never below T: a shorter timeout would turn late answers into errors and
+retries. Where T is not below the caller's timeout, the caller's is what is too short, and the callee's is left
+alone.
 Source: Amazon Builders' Library, Timeouts, retries and backoff with jitter.
 """
 
@@ -34,6 +35,7 @@ def needed(s: Situation) -> Array:
     with np.errstate(divide="ignore", invalid="ignore"):
         errors = edge.errors / edge.rate
     healthy = (errors < 0.01) & ~s.belief.saturated[callee] & (edge.rate * s.frame.window_s >= 1000)
+    healthy &= ~s.outlook.abnormal
     value = np.fmax(MARGIN * edge.latency_p999, 2.0 * edge.latency_p99)
     return np.where(healthy, value, np.nan)
 

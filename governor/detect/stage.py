@@ -29,6 +29,8 @@ class Options:
     """Share of the anomalies of a look that are false, on average."""
     accept_s: float = 3600.0
     """Seconds after which a change that stays is the new normal."""
+    young: int = conformal.YOUNG
+    """Values of a series before which nothing of it is called abnormal."""
 
 
 @dataclass(frozen=True)
@@ -97,18 +99,18 @@ def detect(
     """
     if at == state.at:
         return state, state.evidence
-    looks = {table.name: _look(state.tables.get(table.name), table) for table in tables}
+    looks = {table.name: _look(state.tables.get(table.name), table, options.young) for table in tables}
     after, anomalies = dict(state.tables), list[Anomaly]()
     for name, found in _believed(looks, options.false_discovery_rate).items():
         look = looks[name]
         after[name], opened = _settle(look, found, at, options.accept_s)
         anomalies += _anomalies(name, after[name], look.levels, opened)
-    shaped = {name: look.p.reshape(-1, len(look.state.rows)) for name, look in looks.items()}
+    shaped = {name: look.p.reshape(_names(look.state), len(look.state.rows)) for name, look in looks.items()}
     evidence = Evidence(shaped, tuple(sorted(anomalies, key=lambda a: a.p)))
     return DetectState(after, at, evidence), evidence
 
 
-def _look(before: TableState | None, table: Table) -> _Look:
+def _look(before: TableState | None, table: Table, young: int) -> _Look:
     state = carried(before, table)
     values, regression = table.values, state.expected
     if regression is not None and table.relations is not None:
@@ -120,10 +122,14 @@ def _look(before: TableState | None, table: Table) -> _Look:
     group = np.repeat(np.arange(len(values)), len(table.rows))
     seen = state.level.seen
     levels_after, levels = level.update(state.level, values.ravel())
-    counted = levels.measured & (seen >= conformal.YOUNG)
+    counted = levels.measured & (seen >= young)
     calibration, p = conformal.update(state.calibration, levels.exceedance, counted, group)
     after = replace(state, level=levels_after, calibration=calibration, expected=regression)
     return _Look(after, levels, p, refractory.damp(state.held, p), counted, seen)
+
+
+def _names(state: TableState) -> int:
+    return len(state.signals) + (state.relations is not None)
 
 
 def _believed(looks: dict[str, _Look], rate: float) -> dict[str, NDArray[np.bool_]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 from html import escape
@@ -17,6 +17,14 @@ from rich.markup import escape as plain
 from rich.table import Table
 
 from governor.domain import Gap
+from governor.explain.findings import (
+    LISTED,
+    Findings,
+    abnormal_in_words,
+    as_data,
+    causes_in_words,
+    load_in_words,
+)
 from governor.explain.rows import HeldProposal, Row, Unknown, as_json, rows, unknowns
 from governor.explain.values import number
 from governor.knobs import Proposal
@@ -36,6 +44,7 @@ class Advice:
     held: Sequence[HeldProposal]
     gaps: Sequence[Gap] = ()
     notes: Sequence[str] = ()
+    findings: Findings = field(default_factory=Findings)
 
     @cached_property
     def rows(self) -> list[Row]:
@@ -75,9 +84,27 @@ def table(advice: Advice) -> RenderableType:
         parts.append(grid)
         if len(missing) > SHOWN_UNKNOWNS:
             parts.append(f"... and {len(missing) - SHOWN_UNKNOWNS} more unknown; --format json shows all.")
+    parts += _found(advice.findings)
     parts += [plain(note) for note in advice.notes]
     parts.append(plain(closing(advice)))
     return Group(*parts)
+
+
+def _found(findings: Findings) -> list[RenderableType]:
+    parts: list[RenderableType] = []
+    if findings.anomalies:
+        grid = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+        for name in ("abnormal", "signal", "now", "since"):
+            grid.add_column(name, overflow="fold")
+        for one in findings.anomalies[:SHOWN_UNKNOWNS]:
+            cells = (one.subject, f"{one.table} {one.signal}", abnormal_in_words(one), moment(one.since))
+            grid.add_row(*map(plain, cells))
+        parts.append(grid)
+        if len(findings.anomalies) > SHOWN_UNKNOWNS:
+            parts.append(f"... and {len(findings.anomalies) - SHOWN_UNKNOWNS} more; --format json shows them.")
+    parts += [plain(sentence) for sentence in causes_in_words(findings.causes)]
+    parts += [plain(f"Expected load of {load_in_words(load)}.") for load in findings.loads]
+    return parts
 
 
 def _cells(line: Row) -> tuple[str, ...]:
@@ -109,6 +136,7 @@ def to_json(advice: Advice) -> str:
         "at": moment(advice.at),
         "window_s": advice.window_s,
         "proposals": [as_json(p) for p in advice.go] + held,
+        **as_data(advice.findings),
         "unknown": [{**asdict(u), "value": "?"} for u in unknowns(advice.gaps)],
         "notes": list(advice.notes),
     }
@@ -138,7 +166,7 @@ th {{ font-weight: 600; color: #55606e }} .held {{ color: #7a8491 }} code {{ fon
 
 def to_html(advice: Advice, title: str = "What the governor recommends") -> str:
     """One self-contained page."""
-    body = html_rows(advice.rows) + html_unknowns(unknowns(advice.gaps))
+    body = html_rows(advice.rows) + html_findings(advice.findings) + html_unknowns(unknowns(advice.gaps))
     body += "".join(f"<p>{escape(note)}</p>\n" for note in advice.notes)
     return _PAGE.format(title=escape(title), closing=escape(closing(advice)), body=body)
 
@@ -164,6 +192,20 @@ def _html_row(line: Row) -> str:
         f"<td>{escape(line.knob)}</td><td>{escape(line.current)}</td><td>{proposed}</td>"
         f'<td class="num">{line.confidence:.2f}</td><td>{why}</td></tr>\n'
     )
+
+
+def html_findings(findings: Findings) -> str:
+    """What is abnormal, who explains it and what load may come; empty if nothing was found."""
+    body = "".join(
+        f"<tr><td>{escape(one.subject)}</td><td>{escape(one.table)} {escape(one.signal)}</td>"
+        f"<td>{escape(abnormal_in_words(one))}</td><td>{moment(one.since)}</td></tr>\n"
+        for one in findings.anomalies[:LISTED]
+    )
+    head = "<tr><th>abnormal</th><th>signal</th><th>now</th><th>since</th></tr>"
+    table = f"<table><thead>{head}</thead><tbody>\n{body}</tbody></table>\n" if body else ""
+    causes = "".join(f"<p>{escape(sentence)}</p>\n" for sentence in causes_in_words(findings.causes))
+    loads = "".join(f"<li>{escape(load_in_words(load))}</li>\n" for load in findings.loads)
+    return table + causes + (f"<h2>Expected load</h2><ul>\n{loads}</ul>\n" if loads else "")
 
 
 def html_unknowns(entries: Sequence[Unknown]) -> str:

@@ -41,6 +41,8 @@ class Conditions:
     period_s: float
     enforce: bool
     paused: bool
+    victim: Flags
+    """(E,) the edge's callee only waits for another service."""
     number: int = 0
     """The cycle's number: whose turn it is where more could go than one cycle looks at."""
 
@@ -70,6 +72,9 @@ def gates(batch: Batch, at: Conditions) -> Codes:
     column.hold(Reason.NOT_SELECTED, governed_by < 0)
     column.hold(Reason.STALE, at.frame.age_s > STALE_PERIODS * at.period_s)
     column.hold(Reason.LOW_TRUST, batch.confidence < MIN_TRUST)
+    if batch.knob is not Knob.RATE_LIMIT:
+        tighten = batch.direction == code(Direction.TIGHTEN)
+        column.hold(Reason.VICTIM, tighten & ~batch.urgent & at.victim[batch.rows])
     for position, rules in enumerate(at.policy.rules):
         mine = governed_by == position
         _hold_by_policy(column, batch, mine, rules, at)

@@ -22,7 +22,15 @@ log = structlog.get_logger("governor")
 def advice_of(result: CycleResult) -> Advice:
     """All that one cycle has to say: builds every proposal."""
     frame = result.frame
-    return Advice(frame.at, frame.window_s, result.plan.go, tuple(result.plan.held), frame.gaps, result.notes)
+    return Advice(
+        frame.at,
+        frame.window_s,
+        result.plan.go,
+        tuple(result.plan.held),
+        frame.gaps,
+        result.notes,
+        result.learned.findings,
+    )
 
 
 def summary_of(result: CycleResult) -> Advice:
@@ -37,7 +45,7 @@ def summary_of(result: CycleResult) -> Advice:
             f"Of {len(held)} changes held back these are the {len(shown)} most pressing; `recommend` shows all."
         )
         notes = (*notes, more)
-    return Advice(frame.at, frame.window_s, result.plan.go, shown, frame.gaps, notes)
+    return Advice(frame.at, frame.window_s, result.plan.go, shown, frame.gaps, notes, result.learned.findings)
 
 
 class Governing:
@@ -109,6 +117,7 @@ class Governing:
         sizes = {"services": len(index.services), "edges": len(index.edges)}
         sizes |= {"backends": len(index.backends), "apis": len(index.apis)}
         self._metrics.framed(frame.age_s, frame.trust, len(frame.gaps), sizes)
+        self._metrics.learned(result.learned)
         self._metrics.decided(plan.go, plan.held.counts(), result.receipts, [v.reason for v in result.verdicts])
         self._status.succeeded(summary_of(result))
         for receipt in result.receipts:

@@ -5,12 +5,16 @@ Labels are knobs, codes and signals, never names of the mesh, so that their numb
 
 from __future__ import annotations
 
+from collections import Counter as Counted
 from collections.abc import Iterable, Mapping
 
+import numpy as np
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from governor.guard.held import HeldKind
 from governor.knobs import Proposal, Receipt
+from governor.learned import Learned
+from governor.predict.gate import Gate
 from governor.reasons import Reason
 
 CYCLE_BUCKETS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
@@ -64,6 +68,15 @@ class GovernorMetrics:
         self.targets = Gauge(
             "governor_mesh_size", "What the last frame covers", ["of"], registry=registry
         )  # of: services, edges, backends, apis
+        self.anomalies = Gauge(
+            "governor_anomalies", "Signals abnormal in the last frame, by signal", ["signal"], registry=registry
+        )
+        self.victims = Gauge(
+            "governor_victims", "Services that hurt only because they wait for another", registry=registry
+        )
+        self.forecasts = Gauge(
+            "governor_forecasts", "Services with a load forecast, by what serves them", ["by"], registry=registry
+        )
         for outcome in ("ok", "failed"):
             self.cycles.labels(outcome)
         for event in ("error", "missed", "max_instances"):
@@ -95,6 +108,16 @@ class GovernorMetrics:
             self.trust.labels(signal).set(share)
         for what, size in sizes.items():
             self.targets.labels(what).set(size)
+
+    def learned(self, found: Learned) -> None:
+        """Note what detection and prediction said of the last frame."""
+        self.anomalies.clear()
+        for signal, number in Counted(one.signal for one in found.diagnosis.anomalies).items():
+            self.anomalies.labels(signal).set(number)
+        self.victims.set(int(found.diagnosis.victim.sum()))
+        gates = np.empty(0, np.int8) if found.forecast is None else found.forecast.gate
+        for gate in Gate:
+            self.forecasts.labels(gate.name.lower()).set(int((gates == gate).sum()))
 
     def exposition(self) -> bytes:
         """All metrics in Prometheus' text format."""

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from governor.decide import backends, cost_matrix
 from governor.decide.capacity import CapacityBelief
 from governor.decide.load import service_load
+from governor.decide.outlook import Outlook
 from governor.decide.situation import Situation
 from governor.domain import (
     ApiSignals,
@@ -168,6 +169,7 @@ def situation(
     edge: Columns | None = None,
     backend: Columns | None = None,
     api: Columns | None = None,
+    outlook: Outlook | None = None,
 ) -> Situation:
     """What a law looks at; `evidence` on backends is that of this one window unless it is given."""
     seen = window or frame(index, service=service, edge=edge, backend=backend, api=api)
@@ -188,6 +190,7 @@ def situation(
         cost=np.asarray(cost, np.float64),
         period_s=WINDOW_S,
         own_share=np.asarray(1.0 / pool if own_share is None else own_share, np.float64),
+        outlook=Outlook.calm(index) if outlook is None else outlook,
     )
 
 

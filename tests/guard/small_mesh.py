@@ -166,5 +166,6 @@ def conditions(index: MeshIndex, *policies: Rules, **changes: object) -> Conditi
         period_s=PERIOD_S,
         enforce=True,
         paused=False,
+        victim=np.zeros(len(index.edges), np.bool_),
     )
     return replace(at, **changes)

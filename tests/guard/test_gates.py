@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from governor.guard.gates import Conditions
@@ -178,3 +179,20 @@ def test_what_says_more_than_the_value_is_told_first() -> None:
     assert outcome(at)[0] is Reason.MODE_OFF
     assert outcome(at, confidence=0.1)[0] is Reason.LOW_TRUST
     assert outcome(replace(at, frame=frame_of(INDEX, 9 * PERIOD_S)), confidence=0.1)[0] is Reason.STALE
+
+
+@pytest.mark.parametrize(
+    ("direction", "urgent", "held"),
+    [
+        (Direction.TIGHTEN, False, True),
+        (Direction.TIGHTEN, True, False),
+        (Direction.LOOSEN, False, False),
+    ],
+)
+def test_who_only_waits_for_another_is_not_tightened_unless_users_need_it_now(
+    direction: Direction, urgent: bool, held: bool
+) -> None:
+    at = conditions(INDEX, victim=np.array([True, False]))
+    expected = (Reason.VICTIM, "") if held else (None, "")
+    assert outcome(at, direction=direction, urgent=urgent) == expected
+    assert outcome(conditions(INDEX, victim=np.array([False, True])), direction=direction)[0] is not Reason.VICTIM

@@ -1,0 +1,203 @@
+"""The request rates of all services as a coarse history that grows with every frame, and what may come.
+
+Frames are folded into even steps (whole multiples of `step_s` since the epoch): the mean over a step's frames,
+NaN where less than half of it was seen. Each whole step gives a new forecast, and as an outcome it teaches the
+calibration of earlier ones. Between two steps the last forecast stands. A clock that jumps back changes nothing
+until it has caught up; one that jumps ahead leaves a gap.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from governor.predict.calibration import Calibration, begin, learn
+from governor.predict.features import HISTORY_S, HORIZONS_MIN, to_z
+from governor.predict.forecast import Forecast, forecast
+from governor.predict.gate import Gate
+from governor.predict.history import DAY_S, RateHistory, rates_only
+from governor.predict.model import TrainedForecast
+
+Array = NDArray[np.float64]
+Number = TypeVar("Number", bound=np.floating)
+KEPT_S = HISTORY_S + DAY_S
+"""History that is kept: what features look back on, and a day more."""
+SEEN = 0.5
+"""Share of a step that frames must cover."""
+SOON_MIN = 5.0
+"""How far ahead load matters to a decision of now."""
+MOST = 3.0
+"""Largest growth that is believed."""
+
+
+@dataclass(frozen=True, eq=False)
+class Made:
+    """A forecast whose outcomes are still to come."""
+
+    step: int
+    """The step after whose end it was made, counted from the epoch."""
+    forecast: Forecast
+
+
+@dataclass(frozen=True, eq=False)
+class Demand:
+    """What is remembered of S services' load."""
+
+    services: tuple[str, ...]
+    step_s: float
+    step: int
+    """The step being filled, counted from the epoch in `step_s`."""
+    at: float
+    """End of the last frame, seconds since the epoch."""
+    volume: Array
+    """(S,) requests seen in the step being filled."""
+    seconds: Array
+    """(S,) of it that were seen."""
+    history: RateHistory | None = None
+    """Whole steps; None before the first."""
+    calibration: Calibration | None = None
+    """None without a model."""
+    model: str = ""
+    """Name of the model that the calibration belongs to."""
+    made: tuple[Made, ...] = ()
+    """Oldest first; the newest is in force."""
+
+    @classmethod
+    def begin(
+        cls, services: tuple[str, ...], at: float, step_s: float, history: RateHistory | None = None
+    ) -> Demand:
+        """Nothing seen yet but `history` (S services), which ends with the step before that of `at`."""
+        size = len(services)
+        return cls(services, step_s, int(at // step_s), at, np.zeros(size), np.zeros(size), history)
+
+    @property
+    def forecast(self) -> Forecast | None:
+        """What is expected, made at the end of the last whole step; None before the first."""
+        return self.made[-1].forecast if self.made else None
+
+
+def observe(
+    state: Demand | None,
+    services: tuple[str, ...],
+    rate: NDArray[np.floating],
+    *,
+    at: float,
+    window_s: float,
+    step_s: float,
+    trained: TrainedForecast | None,
+) -> Demand:
+    """The state after a frame of `window_s` seconds up to `at` with `rate` (S,) requests/s; NaN where unknown."""
+    if state is None or state.step_s != step_s:
+        state = Demand.begin(services, at, step_s)
+    state = carried(state, services)
+    if at < state.at:
+        return state
+    now = int(at // step_s)
+    if now > state.step:
+        state = _stepped(state, now, trained)
+    known = np.isfinite(rates_only(rate))
+    covered = min(window_s, at - state.at) if at > state.at else 0.0
+    covered = window_s if not state.seconds.any() else covered
+    return replace(
+        state,
+        at=at,
+        volume=state.volume + np.where(known, rate, 0.0) * covered,
+        seconds=state.seconds + known * covered,
+    )
+
+
+def carried(state: Demand, services: tuple[str, ...]) -> Demand:
+    """`state` over `services`: known ones keep their past, new ones have none, those that left are forgotten."""
+    if state.services is services or state.services == services:
+        return state
+    before = {name: i for i, name in enumerate(state.services)}
+    source = np.array([before.get(name, -1) for name in services], np.intp)
+    volume, seconds = (_rows(values, source, 0.0) for values in (state.volume, state.seconds))
+    history = state.history
+    if history is not None:
+        history = replace(history, values=_rows(history.values, source, np.nan))
+    # The calibration starts anew: the shares of its few hundred outcomes come back within a day.
+    return replace(
+        state, services=services, volume=volume, seconds=seconds, history=history, calibration=None, made=()
+    )
+
+
+def growth(state: Demand, rate: NDArray[np.floating]) -> Array:
+    """(S,) upper quantile of the load within `SOON_MIN` over `rate` (S,), 1 to `MOST`.
+
+    1 where no model serves: the naive forecast knows of no load to come.
+    """
+    found = state.forecast
+    if found is None:
+        return np.ones(len(state.services))
+    soon = np.asarray(found.horizons_min) <= max(SOON_MIN, found.horizons_min[0])
+    upper = found.quantiles[:, soon, 2].max(axis=1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        more = np.clip(upper / rate, 1.0, MOST)
+    return np.where((found.gate == Gate.MODEL) & np.isfinite(more), more, 1.0)
+
+
+def lost(before: Forecast | None, now: Forecast | None) -> NDArray[np.intp]:
+    """Positions of services that the model served before and has lost by drift now."""
+    if before is None or now is None or len(before.gate) != len(now.gate):
+        return np.empty(0, np.intp)
+    drift = (now.gate == Gate.COVERAGE) | (now.gate == Gate.WORSE)
+    return np.flatnonzero((before.gate == Gate.MODEL) & drift)
+
+
+def _rows(values: NDArray[Number], source: NDArray[np.intp], otherwise: float) -> NDArray[Number]:
+    taken = values[np.maximum(source, 0)].copy()
+    taken[source < 0] = otherwise
+    return taken
+
+
+def _stepped(state: Demand, now: int, trained: TrainedForecast | None) -> Demand:
+    """The step being filled is over, and `now` is the one to fill."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        mean = np.where(state.seconds >= SEEN * state.step_s, state.volume / state.seconds, np.nan)
+    gap = np.full((len(mean), min(now - state.step - 1, _kept(state.step_s))), np.nan, np.float32)
+    whole = np.concatenate([mean[:, None].astype(np.float32), gap], axis=1)
+    if state.history is not None:
+        whole = np.concatenate([state.history.values, whole], axis=1)
+    history = RateHistory(whole[:, -_kept(state.step_s) :], now * state.step_s, state.step_s)
+    state = _learnt(state, mean, trained)
+    found = forecast(history, trained, state.calibration)
+    farthest = round(60.0 * max(found.horizons_min) / state.step_s)
+    made = tuple(m for m in (*state.made, Made(now - 1, found)) if m.step + farthest >= now)
+    nothing = np.zeros(len(mean))
+    return replace(state, step=now, volume=nothing, seconds=nothing, history=history, made=made)
+
+
+def _kept(step_s: float) -> int:
+    return max(2, round(KEPT_S / step_s))
+
+
+def _learnt(state: Demand, outcome: Array, trained: TrainedForecast | None) -> Demand:
+    """The calibration after the outcome (S,) of the step just over; a new model starts with its own."""
+    if trained is None:
+        return replace(state, calibration=None, model="")
+    if state.calibration is None or state.model != trained.name:
+        # What an earlier model said is not held against this one.
+        horizons = _horizons(state.step_s)
+        fresh = begin(trained.prior, len(state.services), horizons)
+        return replace(state, calibration=fresh, model=trained.name, made=())
+    calibration = state.calibration
+    for made in state.made:
+        due = [
+            h
+            for h, minutes in enumerate(made.forecast.horizons_min)
+            if made.step + round(60.0 * minutes / state.step_s) == state.step
+        ]
+        if due:
+            known = np.full((len(outcome), len(made.forecast.horizons_min)), np.nan)
+            known[:, due] = to_z(outcome, made.forecast.level)[:, None]
+            calibration = learn(calibration, made.forecast.raw_z, made.forecast.newest_z, known)
+    return replace(state, calibration=calibration)
+
+
+def _horizons(step_s: float) -> Sequence[float]:
+    return tuple(max(float(minutes), step_s / 60.0) for minutes in HORIZONS_MIN)
