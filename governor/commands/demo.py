@@ -16,17 +16,21 @@ from rich.text import Text
 from governor.commands.demo_progress import watching
 from governor.commands.output import NOTHING, show, warn
 from governor.cycle import CycleOptions
+from governor.detect.stage import Options
 from governor.lab.command import prepared, sigterm_as_interrupt
 from governor.lab.report.data import ReportData, Score
 from governor.lab.report.drawing import write_drawing
 from governor.lab.report.page import require_writable, write_report
 from governor.lab.report.words import headline, percent_or_unknown
 from governor.lab.side_by_side import following, run_side_by_side
+from governor.learned import LearnedOptions
 from governor.policy import load_policies
 
 SCENARIO = "demo_mesh"
 PRESET = "balanced"
 PERIOD_S = 5.0
+LEARNED = LearnedOptions(Options(young=30), step_s=PERIOD_S)
+"""A demo is short: signals are judged after half a minute, and load is remembered in steps of a cycle."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,9 @@ def show_demo(asked: Asked) -> int:
     scenario = prepared(SCENARIO, asked.seconds, asked.seed)
     places = f"ungoverned on {asked.address}, governed on {following(asked.address)}"
     show(Text(f"{scenario.description}\nFor {scenario.duration_s:g} s at the same time: {places}."))
-    options = CycleOptions(load_policies([PRESET]), enforce=True, period_s=PERIOD_S, window_s=PERIOD_S)
+    options = CycleOptions(
+        load_policies([PRESET]), enforce=True, period_s=PERIOD_S, window_s=PERIOD_S, learned=LEARNED
+    )
     with tempfile.TemporaryDirectory(prefix="governor-demo-") as home, sigterm_as_interrupt():
         with watching(scenario) as on_second:
             both = run_side_by_side(scenario, Path(home), asked.address, options, on_second)

@@ -54,7 +54,7 @@ def test_a_slow_callee_is_blamed_and_its_caller_is_a_victim() -> None:
     assert (first.symptom, first.signal, first.service) == ("front", "latency", "back")
     assert first.share > 0.6
     assert list(np.flatnonzero(found.victim)) == [service("front")]
-    assert found.blame[service("back")] == pytest.approx(first.share)
+    assert found.blame[service("back")] > 0.6
     assert list(found.abnormal) == [True, True, False]
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from governor.lab.clairvoyant import capacities, clairvoyant, mean_rates, visit_matrix
 from governor.lab.documents import Fault, Scenario
 from governor.lab.report.data import Arm, ArmName, FaultBand, Finding, ReportData, Score, Series
+from governor.lab.report.learned_lines import anomaly_spans, load_forecasts
 from governor.lab.report.ledger_lines import decisions, panels
 from governor.lab.results import LoadResult, Outcome
 from governor.ports import Entry
@@ -68,6 +69,8 @@ def report_data(
         findings=tuple(found),
         panels=panels(entries, epoch, float(seconds), backend_names or {}),
         decisions=decisions(entries, epoch, backend_names or {}),
+        anomalies=anomaly_spans(entries, epoch, float(seconds)),
+        loads=load_forecasts(entries, epoch, float(seconds)),
     )
 
 

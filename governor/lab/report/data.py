@@ -124,6 +124,28 @@ class Decision:
 
 
 @dataclass(frozen=True)
+class AnomalySpan:
+    """A signal that detection called abnormal from `start_s` to `end_s` of the run."""
+
+    start_s: float
+    end_s: float
+    subject: str
+    signal: str
+
+
+@dataclass(frozen=True)
+class LoadForecast:
+    """Load of one service, as seen and as expected `in_min` minutes before; requests/s."""
+
+    service: str
+    in_min: float
+    seen: tuple[tuple[float, float | None], ...]
+    """(s of the run, requests/s)."""
+    said: tuple[tuple[float, float | None, float | None, float | None], ...]
+    """(s of the run that it was said of, quantiles 0.1, 0.5 and 0.9)."""
+
+
+@dataclass(frozen=True)
 class ReportData:
     """Everything on the page."""
 
@@ -141,6 +163,8 @@ class ReportData:
     findings: tuple[Finding, ...]
     panels: tuple[KnobPanel, ...]
     decisions: tuple[Decision, ...]
+    anomalies: tuple[AnomalySpan, ...] = ()
+    loads: tuple[LoadForecast, ...] = ()
 
     @property
     def faults(self) -> tuple[FaultBand, ...]:

@@ -20,7 +20,7 @@ from typing import Any
 from governor.errors import LabError
 from governor.explain.report import moment
 from governor.lab.report.data import ReportData
-from governor.lab.report.words import decision_rows, finding_items, headline, tally
+from governor.lab.report.words import anomaly_items, decision_rows, finding_items, headline, tally
 
 _PAGE = """<!doctype html>
 <html lang="en">
@@ -53,6 +53,12 @@ second (a fluid optimum: queues filled before can push a share slightly above it
 <section id="classes" aria-label="Goodput by API">
 <h2>Goodput by API</h2>
 <div class="charts grid" id="class-charts"></div>
+</section>
+<section id="learned" aria-label="What the governor found">
+<h2>What it found abnormal, and the load it expected</h2>
+{anomalies}
+<div id="spans" class="lane"></div>
+<div class="charts grid two" id="load-charts"></div>
 </section>
 <section id="knobs" aria-label="What the governor set">
 <h2>What the governor set</h2>
@@ -132,6 +138,7 @@ def render(data: ReportData) -> str:
         duration=data.duration_s,
         slo=data.slo_s,
         findings=finding_items(data),
+        anomalies=anomaly_items(data),
         tally=escape(tally(data.decisions)),
         table=decision_rows(data.decisions),
         data=embedded(_drawn(data)),
@@ -154,6 +161,8 @@ def _drawn(data: ReportData) -> dict[str, Any]:
         "optimum": data.optimum,
         "arms": {arm.name: asdict(arm) for arm in (data.governed, data.ungoverned)},
         "faults": [{"start": f.start_s, "end": f.end_s, "label": f.label} for f in data.faults],
+        "anomalies": [asdict(span) for span in data.anomalies],
+        "loads": [asdict(load) for load in data.loads],
         "panels": [asdict(panel) for panel in data.panels],
         "decisions": [
             {

@@ -163,3 +163,14 @@ def percent_or_unknown(share: float) -> str:
 
 def _window(finding: Finding) -> str:
     return f"{finding.fault.start_s:g}–{finding.fault.end_s:g} s"
+
+
+def anomaly_items(data: ReportData) -> str:
+    """Every abnormal signal in a list, for those who cannot see the marks; a sentence if there is none."""
+    if not data.anomalies:
+        return "<p>No signal was called abnormal; a series is judged once it has some history.</p>"
+    items = "".join(
+        f"<li>{escape(a.subject)}: {escape(a.signal)}, {a.start_s:.0f} to {a.end_s:.0f} s</li>\n"
+        for a in data.anomalies
+    )
+    return f"<details><summary>Abnormal signals: {len(data.anomalies)}</summary><ul>\n{items}</ul></details>"

@@ -239,6 +239,61 @@
     }
   }
 
+  /* Load as it came, and the band that was expected of it some minutes before. */
+  function loads() {
+    const holder = document.getElementById("load-charts");
+    for (const load of data.loads) {
+      const times = load.seen.concat(load.said).map((point) => point[0]);
+      const x = Array.from(new Set(times.concat([0, data.duration]))).sort((a, b) => a - b);
+      const values = (points, column) => {
+        const found = new Map(points.map((point) => [point[0], point[column]]));
+        return x.map((time) => found.get(time));
+      };
+      const join = (points, column) => {
+        const known = values(points, column);
+        let last;
+        return known.map((value) => (last = value === undefined ? last : value));
+      };
+      const first = load.said.length ? load.said[0][0] : data.duration;
+      const band = (column) => join(load.said, column).map((value, at) => (x[at] < first ? null : value));
+      const series = [
+        line("one time in ten more", "--optimum", [], band(3), "requests/s", { area: "--optimum-fill", width: 1 }),
+        line("expected", "--optimum", [7, 4], band(2), "requests/s", { width: 1.5 }),
+        line("one time in ten less", "--optimum", [2, 3], band(1), "requests/s", { width: 1 }),
+        line("seen", "--governed", [], join(load.seen, 1), "requests/s"),
+      ];
+      chart(holder, {
+        title: "Load of " + load.service, note: "expected " + short(load.in_min) + " min before", height: 190,
+        unit: "requests/s", x, series, small: true, turned: true, y: [0, 1.1 * most(...series.map((one) => one.values))],
+      });
+    }
+  }
+
+  /* A bar for each time that a signal was abnormal, a row for each subject. */
+  function spans(chart) {
+    const holder = document.getElementById("spans");
+    holder.replaceChildren();
+    const scale = chart.bbox.width / uPlot.pxRatio / data.duration, left = chart.bbox.left / uPlot.pxRatio;
+    for (const subject of Array.from(new Set(data.anomalies.map((span) => span.subject)))) {
+      const row = element("div", "row");
+      row.append(element("span", "", subject));
+      for (const fault of data.faults) {
+        const band = element("div", "band");
+        band.style.left = left + fault.start * scale + "px";
+        band.style.width = (fault.end - fault.start) * scale + "px";
+        row.append(band);
+      }
+      for (const span of data.anomalies.filter((one) => one.subject === subject)) {
+        const bar = element("div", "span");
+        bar.style.left = left + span.start_s * scale + "px";
+        bar.style.width = Math.max((span.end_s - span.start_s) * scale, 4) + "px";
+        bar.title = `${span.subject} ${span.signal}, ${short(span.start_s)} to ${short(span.end_s)} s`;
+        row.append(bar);
+      }
+      holder.append(row);
+    }
+  }
+
   /* Decisions on the time axis of the first chart: a row for each knob, near ones in one mark. */
   function lane(chart) {
     const holder = document.getElementById("lane");
@@ -310,11 +365,13 @@
 
   function draw() {
     for (const { made } of charts.splice(0)) made.destroy();
-    for (const id of ["main-charts", "class-charts", "knob-charts"]) document.getElementById(id).replaceChildren();
+    for (const id of ["main-charts", "class-charts", "knob-charts", "load-charts"]) document.getElementById(id).replaceChildren();
     const first = clients();
     classes();
+    loads();
     knobs();
     lane(first);
+    spans(first);
     document.body.dataset.charts = String(charts.length);
   }
 
