@@ -123,7 +123,7 @@
   }
 
   /* plan: {title, note, height, x, series: [{name, colour, dash, width, area, show, values}], unit, log, y,
-     labels, limit, small, turned}; series are drawn in their order, the key of a `turned` one names the last first. */
+     labels, limit, small, turned, between: two series with the room between them filled}; series are drawn in their order, the key of a `turned` one names the last first. */
   function chart(holder, plan) {
     const box = element("div");
     const title = element("h3", "", plan.title + " ");
@@ -156,6 +156,7 @@
         fill: one.area ? css(one.area) : undefined, points: { show: false }, spanGaps: false,
         paths: one.stepped ? uPlot.paths.stepped({ align: 1 }) : undefined,
       }))),
+      bands: plan.between ? [{ series: plan.between, fill: css("--optimum-fill") }] : undefined,
       plugins: [bands(plan.labels)].concat(plan.limit ? [limitLine(plan.limit)] : []),
       hooks: { setCursor: [update] },
     };
@@ -257,14 +258,14 @@
       const first = load.said.length ? load.said[0][0] : data.duration;
       const band = (column) => join(load.said, column).map((value, at) => (x[at] < first ? null : value));
       const series = [
-        line("one time in ten more", "--optimum", [], band(3), "requests/s", { area: "--optimum-fill", width: 1 }),
+        line("one time in ten more", "--optimum", [], band(3), "requests/s", { width: 1 }),
         line("expected", "--optimum", [7, 4], band(2), "requests/s", { width: 1.5 }),
         line("one time in ten less", "--optimum", [2, 3], band(1), "requests/s", { width: 1 }),
         line("seen", "--governed", [], join(load.seen, 1), "requests/s"),
       ];
       chart(holder, {
         title: "Load of " + load.service, note: "expected " + short(load.in_min) + " min before", height: 190,
-        unit: "requests/s", x, series, small: true, turned: true, y: [0, 1.1 * most(...series.map((one) => one.values))],
+        unit: "requests/s", x, series, small: true, turned: true, between: [1, 3], y: [0, 1.1 * most(...series.map((one) => one.values))],
       });
     }
   }
@@ -276,13 +277,17 @@
     const scale = chart.bbox.width / uPlot.pxRatio / data.duration, left = chart.bbox.left / uPlot.pxRatio;
     for (const subject of Array.from(new Set(data.anomalies.map((span) => span.subject)))) {
       const row = element("div", "row");
-      row.append(element("span", "", subject));
       for (const fault of data.faults) {
         const band = element("div", "band");
         band.style.left = left + fault.start * scale + "px";
         band.style.width = (fault.end - fault.start) * scale + "px";
         row.append(band);
       }
+      const first = data.anomalies.find((one) => one.subject === subject);
+      const name = element("span", first.start_s > data.duration / 2 ? "name before" : "name", subject);
+      const edge = first.start_s > data.duration / 2 ? first.start_s : first.end_s;
+      name.style.left = left + edge * scale + "px";
+      row.append(name);
       for (const span of data.anomalies.filter((one) => one.subject === subject)) {
         const bar = element("div", "span");
         bar.style.left = left + span.start_s * scale + "px";
