@@ -21,8 +21,8 @@ class Facts:
     trained: Trained
     held_out: int
     libraries: Mapping[str, str]
-    no_champion: str | None
-    """Why there was no model in use to compare with; None if there was."""
+    champion: bool
+    """Whether there was a model in use to compare with."""
 
 
 def card(facts: Facts, result: Contest, split: Split, shape: Shape) -> str:
@@ -45,7 +45,6 @@ def card(facts: Facts, result: Contest, split: Split, shape: Shape) -> str:
 
 def _origin(facts: Facts, split: Split, shape: Shape) -> list[str]:
     trained = facts.trained
-    compared = f"There was no model in use to compare with: {facts.no_champion}." if facts.no_champion else ""
     return [
         "# Load forecast",
         "",
@@ -57,10 +56,10 @@ def _origin(facts: Facts, split: Split, shape: Shape) -> list[str]:
         f"* Fitted: {trained.rows:,} rows of {trained.series} series, origins from {trained.begin} to {trained.end}, "
         f"seed {trained.seed}",
         f"* Scored only: {facts.held_out} further series",
-        f"* Of each series' time the first {split.fit:.0%} were fitted, up to {split.calibrate:.0%} calibrated; the "
-        f"figures are of {split.score:.0%} to {split.until:.0%}",
+        f"* Of each series' time: fitted to {split.fit:.0%}, calibrated to {split.calibrate:.0%}, the figures from "
+        f"{split.score:.0%} to {split.until:.0%}",
         f"* Made with {', '.join(f'{name} {number}' for name, number in sorted(facts.libraries.items()))}",
-        *([f"* {compared}"] if compared else []),
+        *([] if facts.champion else ["* There was no model in use to compare with"]),
         "",
     ]
 
@@ -69,9 +68,9 @@ def _figures(result: Contest, others: list[str]) -> list[str]:
     lines = [
         "## On held-back time",
         "",
-        "Every step up to the hour ahead, the bands calibrated online as the governor does it. WQL is the weighted",
-        "quantile loss, smaller is better; coverage is the share within the 80 % band, pooled and from the worst to the",
-        "best series.",
+        "Every step up to the hour ahead, the bands calibrated online as the governor does it. WQL is the",
+        "weighted quantile loss, smaller is better; coverage is the share within the 80 % band, pooled and from",
+        "the worst to the best series.",
         "",
         "| group | method | WQL | coverage | by series | outcomes |",
         "|---|---|---|---|---|---|",

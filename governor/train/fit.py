@@ -66,5 +66,8 @@ def _fit_one(data: Rows, seed: int, size: Shape, quantile: float) -> Any:
         early_stopping=False,
         random_state=seed,
     )
+    # A short history knows no last week, and scikit-learn fails on a column without any value: a constant is never
+    # split on.
+    rows = np.where(np.isnan(data.rows).all(axis=0), np.float32(0.0), data.rows)
     with threadpool_limits(1):
-        return model.fit(data.rows, data.z)
+        return model.fit(rows, data.z)

@@ -106,7 +106,7 @@ def train(series: Sequence[Series], models: Path, job: Job, progress: Progress) 
         seed=job.seed,
     )
     libraries = {name: version(name) for name in LIBRARIES}
-    text = card(Facts(trained, len(made.unseen), libraries, reason), result, job.split, job.shape)
+    text = card(Facts(trained, len(made.unseen), libraries, champion is not None), result, job.split, job.shape)
     contents = {**made.contents, **plots(windows, result.said), CARD: text.encode()}
     if result.won:
         promote(models, contents, trained, libraries)

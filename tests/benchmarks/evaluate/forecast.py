@@ -34,12 +34,7 @@ from tests.benchmarks.table import Row
 
 GROUPS: Mapping[str, tuple[str, float]] = {"nab": ("tweets", 0.93), "worldcup98": ("WorldCup", 0.88)}
 """Group to what it is called and the target: our WQL over that of the better of AutoETS and LightGBM."""
-OURS, SHIPPED, ETS, LIGHTGBM = (
-    "ours, trained here",
-    "ours, as shipped",
-    "AutoETS on logs",
-    "LightGBM, same features",
-)
+OURS, SHIPPED, ETS, LIGHTGBM = "ours, trained here", "ours, as shipped", "AutoETS on logs", "LightGBM, same features"
 PARTS: Mapping[str, tuple[float, float]] = {"7th eighth": (0.75, 0.875), "last eighth": (0.875, 1.0)}
 ETS_POINTS = 600
 SERVICES = 10_000
@@ -84,9 +79,7 @@ def _of_group(
     known: dict[str, Score] = {name: found for name, found in scores.items() if found is not None}
     for name, found in known.items():
         low, high = found.coverage_range
-        yield Row(
-            f"{what}: WQL, {name}", (found.wql,), note=f"80 % band {found.coverage:.3f} ({low:.2f} .. {high:.2f})"
-        )
+        yield Row(f"{what}: WQL, {name}", (found.wql,), note=f"80 % band {found.coverage:.3f} ({low:.2f} .. {high:.2f})")
     if not {OURS, ETS, LIGHTGBM} <= known.keys():
         return
     best = min(known[ETS].wql, known[LIGHTGBM].wql)
@@ -99,9 +92,7 @@ def _of_group(
     yield Row(f"{what}: coverage, most", (found.coverage,), target=0.82 if judged else None, at_least=False)
     low, high = found.coverage_range
     yield Row(f"{what}: coverage of the worst series below", (low,), target=0.72 if judged else None)
-    yield Row(
-        f"{what}: coverage of the worst series above", (high,), target=0.88 if judged else None, at_least=False
-    )
+    yield Row(f"{what}: coverage of the worst series above", (high,), target=0.88 if judged else None, at_least=False)
 
 
 class _LightGbm:
@@ -166,6 +157,4 @@ def _cost(trained: TrainedForecast) -> Iterator[Row]:
             work()
             spent.append(1e3 * (time.perf_counter() - begun))
         target = 200.0 if what == "all of it" else None
-        yield Row(
-            f"10,000 services, 5 horizons x 3 quantiles: {what}", tuple(spent), "ms", target, at_least=False
-        )
+        yield Row(f"10,000 services, 5 horizons x 3 quantiles: {what}", tuple(spent), "ms", target, at_least=False)
