@@ -152,6 +152,7 @@ def config(config: Config = None) -> None:
 
 @app.command()
 def train(
+    *,
     source: Annotated[str, typer.Option(help="prometheus, recording, or a folder of series.")],
     out: Annotated[Path, typer.Option(help="Model store to put the winner into.")] = Path("models"),
     since: Annotated[str | None, typer.Option(help="Only so much of the newest history: 36h, 14d.")] = None,

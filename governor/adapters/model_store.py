@@ -3,8 +3,8 @@
     models/manifest.json
     models/<name>/<version>/  model.onnx  golden.json  calibration.json  card.md  and what the card shows
 
-Nothing executable is ever loaded: a graph is ONNX, the rest is JSON. Each file is read once, and the bytes whose sha256
-was checked are the bytes that are used: nothing can be exchanged in between.
+Nothing executable is ever loaded: a graph is ONNX, the rest is JSON. Each file is read once, and the bytes whose
+sha256 was checked are the bytes that are used: nothing can be exchanged in between.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ Stamp = tuple[int, int, int]
 
 
 class DirectoryModelStore:
-    """ModelStore over a folder; a new manifest is loaded beside the cycle, and the old model serves until it is checked."""
+    """ModelStore over a folder: a new version is loaded beside the cycle, the old one serves until it is checked."""
 
     def __init__(self, models: Path) -> None:
         self._models = models
@@ -45,8 +45,8 @@ class DirectoryModelStore:
     def current(self) -> tuple[TrainedForecast | None, str]:
         """The model that is to serve now, and why it is not the one in the manifest (empty if it is).
 
-        Only the first call waits for a model; a later one costs one look at the manifest's time. None: the baseline
-        has to serve. A new version that is refused leaves the old one serving, with the reason.
+        Only the first call waits for a model; a later one costs one look at the manifest's time. None: the
+        baseline has to serve. A new version that is refused leaves the old one serving, with the reason.
         """
         first = self._stamp is None
         stamp = self._look()
@@ -85,7 +85,7 @@ def shipped() -> Path:
 
 
 def load_forecast(models: Path) -> TrainedForecast:
-    """The forecast model that the manifest names, all of it checked; ModelRefused names the file and what to do."""
+    """The model that the manifest names, all of it checked; ModelRefused names the file and what to do."""
     entry = entry_of(models, FORECAST)
     directory = models / FORECAST / entry.version
     lacking = REQUIRED - entry.files.keys()
@@ -160,7 +160,8 @@ def _prior(path: Path, content: bytes) -> Prior:
     ascending = bool(horizons) and horizons == tuple(sorted(horizons))
     if not ascending or scores.ndim != 3 or scores.shape[:2] != (len(horizons), 2) or scores.shape[2] < 2:
         raise ModelRefused(
-            f"{path}: holds scores of {scores.shape} for the horizons {horizons}, not (horizons, 2, 2 or more) for "
+            f"{path}: holds scores of {scores.shape} for the horizons {horizons}, not (horizons, 2, 2 or more) "
+            "for "
             f"ascending ones; {AGAIN}"
         )
     if not np.isfinite(scores).all():

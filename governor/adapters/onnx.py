@@ -1,7 +1,7 @@
 """Runs a quantile model with ONNX Runtime, on one thread.
 
-ONNX Runtime sizes its pool from the host and not from the container's share of it, and its threads are slower than one
-where cores are shared: hence one.
+ONNX Runtime sizes its pool from the host and not from the container's share of it, and its threads are slower
+than one where cores are shared: hence one.
 """
 
 from __future__ import annotations
@@ -23,17 +23,19 @@ class OnnxQuantiles:
     """A QuantileModel over one serialized graph: (N, F) float32 in, (N, Q) out."""
 
     def __init__(self, name: str, graph: bytes, features: int, opset: int) -> None:
-        """Load `graph`, called `name` in messages; ModelRefused if it is not one for `features` columns and `opset`."""
+        """Load `graph`, called `name` in messages; ModelRefused if it is not for `features` columns and `opset`."""
         self._session = _session(name, graph)
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
         if len(inputs) != 1 or inputs[0].type != "tensor(float)" or inputs[0].shape[1:] != [features]:
             raise ModelRefused(
-                f"{name}: takes {[(i.type, i.shape) for i in inputs]}, this governor gives one float32 array with "
+                f"{name}: takes {[(i.type, i.shape) for i in inputs]}, this governor gives one float32 array "
+                "with "
                 f"{features} columns; use the governor that trained it, or train again"
             )
         if len(outputs) != 1 or outputs[0].shape[1:] != [len(QUANTILES)]:
             raise ModelRefused(
-                f"{name}: gives {[(o.name, o.shape) for o in outputs]}, not one array with {len(QUANTILES)} quantiles; "
+                f"{name}: gives {[(o.name, o.shape) for o in outputs]}, not one array with {len(QUANTILES)} "
+                "quantiles; "
                 "train again, or restore the file"
             )
         if (found := opset_of(graph)) != opset:
@@ -95,7 +97,8 @@ def _session(name: str, graph: bytes) -> Any:
     # checked by anybody, and ours have no such tensors.
     if b"location" in graph:
         raise ModelRefused(
-            f"{name}: refers to data in another file, which no checksum covers; only graphs that are whole are loaded. "
+            f"{name}: refers to data in another file, which no checksum covers; only graphs that are whole are "
+            "loaded. "
             "Train again, or restore the file"
         )
     try:

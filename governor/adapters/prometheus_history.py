@@ -1,7 +1,8 @@
 """Request rates of services over days, by range queries in pieces of time: what a forecast looks back on.
 
-A piece holds as many steps as keep its answer within POINTS values, whatever the number of services, so that what is
-held is the result (4 bytes a value) and one answer. The server is asked one piece at a time: it has other readers.
+A piece holds as many steps as keep its answer within POINTS values, whatever the number of services, so that what
+is held is the result (4 bytes a value) and one answer. The server is asked one piece at a time: it has other
+readers.
 """
 
 from __future__ import annotations
@@ -47,8 +48,8 @@ def rate_history(
 ) -> tuple[tuple[str, ...], RateHistory]:
     """Services by name, and final answers/s over the edges into each; NaN where Prometheus knows nothing.
 
-    Also services that are gone by now. SourceError if an answer does not come or is none, SourceRefused if no service
-    was seen in the whole range.
+    Also services that are gone by now. SourceError if an answer does not come or is none, SourceRefused if no
+    service was seen in the whole range.
     """
     query = Windows(span.step_s, span.step_s, span.step_s).fill(dialect.history)
     now = rows_of(client.query(query, span.end), query, client.name)
@@ -68,7 +69,8 @@ def rate_history(
             tick(span.steps - stop, span.steps)
     if not table.names:
         raise SourceRefused(
-            f"{client.name} knows no request into any service in the last {span.steps * span.step_s / 3600.0:g} h in the "
+            f"{client.name} knows no request into any service in the last "
+            f"{span.steps * span.step_s / 3600.0:g} h in the "
             f"dialect {dialect.name}: is the dialect right, and does it keep its data so long? query: {query}"
         )
     return table.sorted(float(span.end), float(span.step_s))
@@ -76,7 +78,7 @@ def rate_history(
 
 @dataclass(eq=False)
 class _Table:
-    """Rates over services in the order they were first seen; grows where older pieces know services that are gone."""
+    """Rates over services in the order they were first seen; older pieces may know services that are gone."""
 
     steps: int
     names: dict[str, int] = field(default_factory=dict)
@@ -102,7 +104,8 @@ class _Table:
             places = at + np.rint((times - first) / step_s).astype(np.intp)
             known = rates_only(rates)
             good = (places >= 0) & (places < self.steps) & np.isfinite(known)
-            # Several edges lead into one service: NaN where none of them is known, else the sum of those that are.
+            # Several edges lead into one service: NaN where none of them is known, else the sum of those that
+            # are.
             row[places[good]] = np.where(np.isnan(row[places[good]]), 0.0, row[places[good]]) + known[good]
 
     def sorted(self, end_at: float, step_s: float) -> tuple[tuple[str, ...], RateHistory]:
@@ -113,7 +116,8 @@ class _Table:
         return names, RateHistory(self.values, end_at, step_s)
 
     def _reserve(self, names: list[str]) -> None:
-        # Sorted, so that the first piece already has the order of the result, and no copy is made of it in the end.
+        # Sorted, so that the first piece already has the order of the result, and no copy is made of it in the
+        # end.
         for name in sorted(set(names) - self.names.keys()):
             self.names[name] = len(self.names)
         lacking = len(self.names) - len(self.values)

@@ -42,7 +42,8 @@ def train_forecast(asked: Asked, config: Path | None, given: Mapping[str, Any]) 
         from governor.train.job import Job, train
     except ImportError as error:
         raise TrainingError(
-            f"training needs {error.name}, which is not installed; install it with: pip install 'mesh-governor[train]'"
+            f"training needs {error.name}, which is not installed; install it with: pip install "
+            "'mesh-governor[train]'"
         ) from error
     backend = _backend(asked)
     try:
@@ -103,7 +104,8 @@ def _tell(outcome: Outcome, out: Path) -> int:
         warn(f"compared with the naive forecasts only: {outcome.no_champion}")
     if outcome.promoted:
         show(
-            f"forecast/{outcome.version} is in use in {out} now; its card: {out}/forecast/{outcome.version}/card.md"
+            f"forecast/{outcome.version} is in use in {out} now; its card: "
+            f"{out}/forecast/{outcome.version}/card.md"
         )
         return NOTHING
     for reason in outcome.contest.lost:

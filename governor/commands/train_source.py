@@ -64,7 +64,8 @@ def _files(history: History) -> list[Series]:
     assert place is not None
     if not place.exists():
         raise SourceError(
-            f"{place}: is not there; --source takes prometheus, recording (with --recording PLACE), or a folder of series"
+            f"{place}: is not there; --source takes prometheus, recording (with --recording PLACE), or a "
+            "folder of series"
         )
     recorded = history.source == RECORDING or is_recording(place)
     series = read_recording(place) if recorded else read_folder(place)
@@ -93,7 +94,8 @@ def seconds(text: str) -> float:
     span = float(found[1]) * _UNITS_S[found[2]] if found else 0.0
     if not 3600.0 <= span <= LONGEST_S:
         raise DocumentError(
-            f"--since {text}: is no span of time from 1h to {LONGEST_S / 86_400.0:.0f}d; write hours, days or weeks, as "
+            f"--since {text}: is no span of time from 1h to {LONGEST_S / 86_400.0:.0f}d; write hours, days or "
+            "weeks, as "
             "in 36h, 14d or 2w"
         )
     return span

@@ -1,4 +1,4 @@
-"""Where the parts of a job run: processes of this machine, or the workers of a Dask cluster. The result is the same."""
+"""Where the parts of a job run: this machine or a Dask cluster. The result is the same."""
 
 from __future__ import annotations
 
@@ -57,13 +57,15 @@ class DaskBackend:
             client = Client(self.address, timeout=CONNECT_S)  # type: ignore[no-untyped-call]
         except (OSError, ValueError) as error:
             raise TrainingError(
-                f"the Dask scheduler at {self.address} cannot be reached ({error}); is it running, and is --address "
+                f"the Dask scheduler at {self.address} cannot be reached ({error}); is it running, and is "
+                "--address "
                 "right, as in tcp://127.0.0.1:8786?"
             ) from error
         with client:
             if not client.scheduler_info()["workers"]:
                 raise TrainingError(
-                    f"the Dask scheduler at {self.address} has no workers; start some with: dask worker {self.address}"
+                    f"the Dask scheduler at {self.address} has no workers; start some with: dask worker "
+                    f"{self.address}"
                 )
             with joblib.parallel_config(backend="dask"):
                 yield

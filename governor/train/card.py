@@ -1,4 +1,4 @@
-"""card.md: what a model was trained on, how good it was on held-back time, and what it must not be trusted with."""
+"""card.md: what a model was trained on, how good it was on held-back time, and what it is not for."""
 
 from __future__ import annotations
 
@@ -36,7 +36,10 @@ def card(facts: Facts, result: Contest, split: Split, shape: Shape) -> str:
         "",
         "## Not for",
         "",
-        "Series whose values are no rates, horizons beyond an hour, and load that nothing in the past points to. A",
+        (
+            "Series whose values are no rates, horizons beyond an hour, and load that nothing in the past points "
+            "to. A"
+        ),
         "forecast may widen what the governor expects; it never cuts below what was measured.",
         "",
     ]
@@ -48,16 +51,24 @@ def _origin(facts: Facts, split: Split, shape: Shape) -> list[str]:
     return [
         "# Load forecast",
         "",
-        f"Gradient-boosted quantile models (0.1, 0.5, 0.9; {shape.trees} trees of {shape.leaves} leaves) over "
-        f"{len(NAMES)} features (hash",
+        (
+            f"Gradient-boosted quantile models (0.1, 0.5, 0.9; {shape.trees} trees of {shape.leaves} leaves) over "
+            f"{len(NAMES)} features (hash"
+        ),
         f"{feature_hash()}), for up to 60 minutes ahead, on grids of 1, 5 and 60 minutes.",
         "",
         f"* Data: {trained.source}",
-        f"* Fitted: {trained.rows:,} rows of {trained.series} series, origins from {trained.begin} to {trained.end}, "
-        f"seed {trained.seed}",
+        (
+            f"* Fitted: {trained.rows:,} rows of {trained.series} series, origins from {trained.begin} to "
+            f"{trained.end}, "
+            f"seed {trained.seed}"
+        ),
         f"* Scored only: {facts.held_out} further series",
-        f"* Of each series' time: fitted to {split.fit:.0%}, calibrated to {split.calibrate:.0%}, the figures from "
-        f"{split.score:.0%} to {split.until:.0%}",
+        (
+            f"* Of each series' time: fitted to {split.fit:.0%}, calibrated to {split.calibrate:.0%}, the figures "
+            "from "
+            f"{split.score:.0%} to {split.until:.0%}"
+        ),
         f"* Made with {', '.join(f'{name} {number}' for name, number in sorted(facts.libraries.items()))}",
         *([] if facts.champion else ["* There was no model in use to compare with"]),
         "",

@@ -2,8 +2,8 @@
 
     rows (N, F) -> one tree ensemble for each quantile -> joined columns (N, Q)
 
-Inputs are float32: a tree ensemble of float64 cannot be loaded by ONNX Runtime. The opset is fixed, and all names in the
-graph are made here, so that the same data and seed give the same bytes.
+Inputs are float32: a tree ensemble of float64 cannot be loaded by ONNX Runtime. The opset is fixed, and all names
+in the graph are made here, so that the same data and seed give the same bytes.
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ def export(fitted: Fitted, check: FloatArray) -> bytes:
     off = np.abs(served - fitted.predict(check)).max(axis=1) > TOLERANCE
     if off.mean() > FAR_OFF:
         raise TrainingError(
-            f"the exported graph differs from the fitted models on {off.mean():.1%} of {len(check)} rows; the old "
+            f"the exported graph differs from the fitted models on {off.mean():.1%} of {len(check)} rows; the "
+            "old "
             "model stays. Use the versions of scikit-learn and skl2onnx that pyproject.toml asks for"
         )
     return graph

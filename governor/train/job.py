@@ -2,9 +2,9 @@
 
     series -> rows -> fit -> calibrate -> export (parity) -> contest -> card -> promote
 
-Nothing is written before the last step, so that an interrupted job leaves the store as it was. The same series and seed
-give the same bytes, wherever the fits run: joblib spreads them and the series over the processes of this machine or the
-workers of a Dask cluster, each fit on one thread.
+Nothing is written before the last step, so that an interrupted job leaves the store as it was. The same series
+and seed give the same bytes, wherever the fits run: joblib spreads them and the series over the processes of this
+machine or the workers of a Dask cluster, each fit on one thread.
 """
 
 from __future__ import annotations
@@ -151,7 +151,8 @@ def enough(series: Sequence[Series]) -> None:
     missing = SHORTEST_S - span
     back = datetime.fromtimestamp(longest.history.end_at + missing, UTC)
     raise TrainingError(
-        f"too little history: the longest series, {longest.name}, spans {_span(span)}, {_span(SHORTEST_S)} are needed; "
+        f"too little history: the longest series, {longest.name}, spans {_span(span)}, {_span(SHORTEST_S)} are "
+        "needed; "
         f"{_span(missing)} are missing. Come back at {back:%Y-%m-%d %H:%M} UTC; until then the baseline serves"
     )
 

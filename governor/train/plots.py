@@ -83,8 +83,8 @@ def drawing(title: str, curves: Mapping[str, Curve], mark: float | None) -> str:
         parts.append(f'<path d="M{RIGHT + 16} {height}h20" stroke="{colour}" stroke-width="3"/>')
         parts.append(_text(RIGHT + 42, height + 4, group))
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}" '
-        f'role="img" aria-label="{escape(title)}">\n<rect width="{WIDTH}" height="{HEIGHT}" fill="#ffffff"/>\n'
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" '
+        f'height="{HEIGHT}" role="img" aria-label="{escape(title)}">\n<rect width="{WIDTH}" height="{HEIGHT}" fill="#ffffff"/>\n'
         + "\n".join(parts)
         + "\n</svg>\n"
     )

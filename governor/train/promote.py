@@ -2,8 +2,8 @@
 
     files -> hidden folder -> sync -> rename to its version -> manifest that names them, in one step
 
-A version is named by the bytes of all its files, so that a folder with that name already holds them: what is in use is
-never written to.
+A version is named by the bytes of all its files, so that a folder with that name already holds them: what is in
+use is never written to.
 """
 
 from __future__ import annotations
@@ -61,7 +61,8 @@ def promote(models: Path, contents: Mapping[str, bytes], trained: Trained, libra
             _sync(models)
     except OSError as error:
         raise TrainingError(
-            f"{models}: the new model cannot be written ({error.strerror}); the old one stays in use. Make room or give "
+            f"{models}: the new model cannot be written ({error.strerror}); the old one stays in use. Make "
+            "room or give "
             "the right to write there, and train again"
         ) from error
     return version
@@ -89,7 +90,7 @@ def _holds(place: Path, contents: Mapping[str, bytes]) -> bool:
 
 
 def _with(models: Path, entry: Entry) -> Manifest:
-    """The manifest with the forecast of `entry`; other models stay, a manifest that cannot be used is replaced."""
+    """The manifest with the forecast of `entry`; other models stay, one that cannot be used is replaced."""
     try:
         others = read_manifest(models).models
     except ModelRefused:
