@@ -27,6 +27,7 @@ Policy = Annotated[list[str] | None, typer.Option(help="Preset or file instead o
 Seconds = Annotated[float | None, typer.Option(help="Run for so long instead.", min=1)]
 Seed = Annotated[int | None, typer.Option(help="Another seed.", min=0)]
 Format = Literal["table", "json", "yaml", "html"]
+Backend = Literal["local", "dask"]
 Kind = Literal["intent", "receipt", "verdict", "cycle", "note"]
 
 
@@ -151,15 +152,31 @@ def config(config: Config = None) -> None:
 
 @app.command()
 def train(
-    source: Annotated[Path, typer.Option(help="Folder of series, or a recording.")],
+    *,
+    source: Annotated[str, typer.Option(help="prometheus, recording, or a folder of series.")],
     out: Annotated[Path, typer.Option(help="Model store to put the winner into.")] = Path("models"),
     since: Annotated[str | None, typer.Option(help="Only so much of the newest history: 36h, 14d.")] = None,
     seed: Seed = None,
+    config: Config = None,
+    source_url: SourceUrl = None,
+    dialect: Dialect = None,
+    recording: Annotated[Path | None, typer.Option(help="Where the recording is.")] = None,
+    sets: Annotated[
+        list[str] | None, typer.Option("--set", help="Only this set of the folder; repeatable.")
+    ] = None,
+    data: Annotated[str | None, typer.Option(help="What the card calls the data, with its licence.")] = None,
+    backend: Annotated[Backend, typer.Option(help="Where the fits run.")] = "local",
+    address: Annotated[str | None, typer.Option(help="Scheduler of the Dask cluster.")] = None,
+    jobs: Annotated[int, typer.Option(help="Processes of the local backend.", min=1)] = 1,
 ) -> None:
     """Train a load forecast and put it into use only if it wins. Exit code 0 promoted, 1 not, 2 error."""
-    from governor.commands.train import train_forecast
+    from governor.commands.output import given_source
+    from governor.commands.train import Asked, train_forecast
+    from governor.commands.train_source import History
 
-    raise typer.Exit(train_forecast(source, since, out, seed or 0))
+    history = History(source, since, recording, tuple(sets or ()))
+    asked = Asked(history, out, seed or 0, backend, address, jobs, data)
+    raise typer.Exit(train_forecast(asked, config, given_source(source_url, dialect, [])))
 
 
 @policies_app.command("validate")

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from governor.domain import MeshFrame, MeshIndex
 from governor.knobs import Knob, KnobState, KnobValue, Proposal, Receipt, Target
+from governor.predict.model import TrainedForecast
 
 
 class MetricSource(Protocol):
@@ -34,6 +35,19 @@ class ControlPlane(Protocol):
 
         Raises WriteRejected or WriteUnconfirmed with the old value back in force.
         """
+
+
+class ModelStore(Protocol):
+    """Where the trained forecast comes from."""
+
+    def current(self) -> tuple[TrainedForecast | None, str]:
+        """The model that is to serve now, None for the baseline, and why it is not the newest (empty if it is).
+
+        Cheap: called each cycle. A new model that cannot be used leaves the old one serving.
+        """
+
+    def close(self) -> None:
+        """Release threads."""
 
 
 class Clock(Protocol):

@@ -16,6 +16,7 @@ import numpy as np
 
 from governor.adapters.clock import SystemClock
 from governor.adapters.prometheus_client import PrometheusClient, PrometheusOptions
+from governor.adapters.prometheus_history import Span, Tick, rate_history
 from governor.adapters.prometheus_names import Names, names_of
 from governor.adapters.prometheus_queries import Dialect, Query, Rows, Windows, read_dialect, rows_of, series_of
 from governor.adapters.prometheus_samples import rate_samples
@@ -25,6 +26,7 @@ from governor.errors import SourceRefused
 from governor.observe.frame import Measured, build_frame
 from governor.observe.index import mesh_index
 from governor.ports import Clock
+from governor.predict.history import RateHistory
 
 __all__ = ["PrometheusOptions", "PrometheusSource"]
 
@@ -96,6 +98,18 @@ class PrometheusSource:
         rows = rows_of(self._client.query(query, seen.at), query, self._client.name)
         oldest = float(np.nanmin(rows.values)) if len(rows.values) else seen.at
         return max(0.0, seen.at - oldest)
+
+    def history(
+        self, range_s: float, step_s: float, tick: Tick | None = None
+    ) -> tuple[tuple[str, ...], RateHistory]:
+        """Services and their request rates over the last `range_s` seconds in steps of `step_s` whole seconds.
+
+        Errors as `observe`; Prometheus' own clock says when now is. `tick` hears of steps that are there.
+        """
+        self._client.refresh_token()
+        answer = rows_of(self._client.query("vector(1)"), "vector(1)", self._client.name)
+        span = Span.until(answer.at, range_s, max(1, round(step_s)))
+        return rate_history(self._client, self._dialect, span, tick)
 
     def close(self) -> None:
         """Release connections."""

@@ -12,7 +12,8 @@ from governor.adapters.prometheus_queries import Dialect, Labels
 from governor.domain import Gap, GapReason
 from governor.observe.index import EdgeName
 
-_NOBODY = frozenset({"", "unknown", "PassthroughCluster", "BlackHoleCluster", "InboundPassthroughCluster"})
+NOBODY = frozenset({"", "unknown", "PassthroughCluster", "BlackHoleCluster", "InboundPassthroughCluster"})
+"""Istio's names of what is no service."""
 
 
 class Names(Protocol):
@@ -134,7 +135,7 @@ class IstioNames:
             callee = row.get("destination_canonical_service", "")
             space = row.get("destination_workload_namespace", "")
             host = row.get("destination_service", "")
-            if callee not in _NOBODY and host not in _NOBODY:
+            if callee not in NOBODY and host not in NOBODY:
                 hosts[(callee, space)].add(host)
                 self._canonical[(row.get("destination_workload", ""), space)] = callee
         self._host = {key: _best_host(key[0], found) for key, found in hosts.items()}
@@ -156,7 +157,7 @@ class IstioNames:
                 return None
             space, host = labels.get("namespace", ""), parts[3]
             canonical = self._canonical.get((labels.get("workload", ""), space), "")
-        if host in _NOBODY or canonical == "":
+        if host in NOBODY or canonical == "":
             return None
         caller = self._service((canonical, space))
         return EdgeName(f"{caller}|{host}", caller, host)
@@ -164,13 +165,13 @@ class IstioNames:
     def backend(self, labels: Labels) -> str | None:
         """The version."""
         version = labels.get("destination_version", "")
-        return None if version in _NOBODY else version
+        return None if version in NOBODY else version
 
     def service(self, labels: Labels) -> str | None:
         """The host, or that of the workload."""
         host = labels.get("destination_service")
         if host is not None:
-            return None if host in _NOBODY else host
+            return None if host in NOBODY else host
         space = labels.get("namespace", "")
         canonical = self._canonical.get((labels.get("workload", ""), space))
         return self._service((canonical, space)) if canonical else None

@@ -69,6 +69,8 @@ class Dialect:
     """Shortest range for histograms."""
     gateways: str
     entry: str
+    history: str
+    """Final answers/s into services over one step, for weeks of them."""
 
     @property
     def seen(self) -> Query:
@@ -106,6 +108,7 @@ def read_dialect(name: str) -> Dialect:
         float(table["slow_s"]),
         gateways,
         table.get("entry", ""),
+        table["history"],
     )
 
 

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from governor.errors import DocumentError
 from governor.ports import ControlPlane, Ledger, MetricSource
 from governor.settings import Settings
+
+if TYPE_CHECKING:
+    from governor.adapters.prometheus import PrometheusSource
 
 
 def source_of(settings: Settings) -> MetricSource:
     """The metric source that `settings.source` names; DocumentError if its address is missing."""
     if settings.source.kind == "envoy":
         return _envoy_source(settings)
-    return _prometheus_source(settings)
+    return prometheus_source(settings)
 
 
 def _envoy_source(settings: Settings) -> MetricSource:
@@ -32,7 +36,8 @@ def _envoy_source(settings: Settings) -> MetricSource:
     )
 
 
-def _prometheus_source(settings: Settings) -> MetricSource:
+def prometheus_source(settings: Settings) -> PrometheusSource:
+    """The Prometheus that `settings.source.prometheus` names; DocumentError if its address is missing."""
     asked = settings.source.prometheus
     if asked.url is None:
         raise DocumentError(

@@ -1,13 +1,15 @@
-"""card.md: what a model was trained on, how good it was on held-back time, and what it must not be trusted with."""
+"""card.md: what a model was trained on, how good it was on held-back time, and what it is not for."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
+from governor.adapters.model_manifest import Trained
 from governor.predict.features import NAMES, feature_hash
-from governor.train.contest import CHALLENGER, Contest, ratio
+from governor.train.contest import CHALLENGER, UNSEEN, Contest, ratio
 from governor.train.fit import Shape
+from governor.train.plots import COVERAGE_PLOT, LOSS_PLOT
 from governor.train.score import Score
 from governor.train.series import Split
 
@@ -16,51 +18,93 @@ from governor.train.series import Split
 class Facts:
     """What the job knows beside the scores."""
 
-    version: str
-    seed: int
-    series: int
+    trained: Trained
     held_out: int
-    rows: int
-    at: tuple[float, float]
+    libraries: Mapping[str, str]
+    champion: bool
+    """Whether there was a model in use to compare with."""
 
 
 def card(facts: Facts, result: Contest, split: Split, shape: Shape) -> str:
     """The page, in Markdown; the same job gives the same page."""
-    first, last = (f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M}" for at in facts.at)
+    others = sorted({method for of_group in result.scores.values() for method in of_group} - {CHALLENGER})
     lines = [
-        f"# Load forecast {facts.version}",
+        *_origin(facts, split, shape),
+        *_figures(result, others),
+        f"![Coverage of the band by minutes ahead]({COVERAGE_PLOT})",
+        f"![Loss by minutes ahead]({LOSS_PLOT})",
         "",
-        f"Three gradient-boosted quantile models (0.1, 0.5, 0.9; {shape.trees} trees of {shape.leaves} leaves) over "
-        f"{len(NAMES)} features",
-        f"(hash {feature_hash()}), for up to 60 minutes ahead, on grids of 1, 5 and 60 minutes.",
+        "## Not for",
         "",
-        f"Trained on {facts.rows:,} rows of {facts.series - facts.held_out} series, origins from {first} to {last} UTC, "
-        f"seed {facts.seed};",
-        f"{facts.held_out} further series were only scored. Of each series' time the first {split.fit:.0%} were fitted, "
-        f"up to {split.calibrate:.0%} calibrated;",
-        "the figures are of the time after that, one forecast an hour, every step up to the hour ahead, the bands",
-        "calibrated online as the governor does it.",
+        (
+            "Series whose values are no rates, horizons beyond an hour, and load that nothing in the past points "
+            "to. A"
+        ),
+        "forecast may widen what the governor expects; it never cuts below what was measured.",
         "",
-        "WQL is the weighted quantile loss, smaller is better; coverage is the share within the 80 % band, pooled and",
-        "from the worst to the best series.",
+    ]
+    return "\n".join(lines)
+
+
+def _origin(facts: Facts, split: Split, shape: Shape) -> list[str]:
+    trained = facts.trained
+    return [
+        "# Load forecast",
+        "",
+        (
+            f"Gradient-boosted quantile models (0.1, 0.5, 0.9; {shape.trees} trees of {shape.leaves} leaves) over "
+            f"{len(NAMES)} features (hash"
+        ),
+        f"{feature_hash()}), for up to 60 minutes ahead, on grids of 1, 5 and 60 minutes.",
+        "",
+        f"* Data: {trained.source}",
+        (
+            f"* Fitted: {trained.rows:,} rows of {trained.series} series, origins from {trained.begin} to "
+            f"{trained.end}, "
+            f"seed {trained.seed}"
+        ),
+        f"* Scored only: {facts.held_out} further series",
+        (
+            f"* Of each series' time: fitted to {split.fit:.0%}, calibrated to {split.calibrate:.0%}, the figures "
+            "from "
+            f"{split.score:.0%} to {split.until:.0%}"
+        ),
+        f"* Made with {', '.join(f'{name} {number}' for name, number in sorted(facts.libraries.items()))}",
+        *([] if facts.champion else ["* There was no model in use to compare with"]),
+        "",
+    ]
+
+
+def _figures(result: Contest, others: list[str]) -> list[str]:
+    lines = [
+        "## On held-back time",
+        "",
+        "Every step up to the hour ahead, the bands calibrated online as the governor does it. WQL is the",
+        "weighted quantile loss, smaller is better; coverage is the share within the 80 % band, pooled and from",
+        "the worst to the best series.",
         "",
         "| group | method | WQL | coverage | by series | outcomes |",
         "|---|---|---|---|---|---|",
     ]
     for group, of_group in result.scores.items():
         lines += [_row(group, method, found) for method, found in of_group.items()]
-    others = sorted({method for of_group in result.scores.values() for method in of_group} - {CHALLENGER})
     lines += [
         "",
-        *(f"WQL over that of {other}, all groups: {ratio(result.scores, other):.3f}." for other in others),
-    ]
-    lines += [
+        "This model's WQL over that of the others (all groups: geometric mean, each group once):",
         "",
-        "Not for: series whose values are no rates, horizons beyond an hour, and load that nothing in the past points",
-        "to. A forecast may widen what the governor expects; it never cuts below what was measured.",
-        "",
+        f"| group |{''.join(f' {other} |' for other in others)}",
+        f"|---|{'---|' * len(others)}",
     ]
-    return "\n".join(lines)
+    for group, of_group in result.scores.items():
+        ours = of_group[CHALLENGER].wql
+        lines.append(f"| {group} |{''.join(f' {_over(ours, of_group[other].wql)} |' for other in others)}")
+    if any(not group.endswith(UNSEEN) for group in result.scores):
+        lines.append(f"| all groups |{''.join(f' {ratio(result.scores, other):.3f} |' for other in others)}")
+    return [*lines, ""]
+
+
+def _over(ours: float, theirs: float) -> str:
+    return f"{ours / theirs:.3f}" if theirs > 0.0 else "no loss"
 
 
 def _row(group: str, method: str, found: Score) -> str:

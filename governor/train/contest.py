@@ -26,6 +26,8 @@ class Contest:
     scores: Scores
     lost: tuple[str, ...]
     """Reasons against it; empty if it won."""
+    said: tuple[Quantiles, ...] = ()
+    """What the challenger forecast, one array for each of the windows."""
 
     @property
     def won(self) -> bool:
@@ -57,7 +59,7 @@ def contest(windows: Sequence[Windows], challenger: TrainedForecast, champion: T
             }
             if of_group:
                 scores[label] = of_group
-    return Contest(scores, tuple(_lost(scores, said.keys() - {CHALLENGER})))
+    return Contest(scores, tuple(_lost(scores, said.keys() - {CHALLENGER})), tuple(said[CHALLENGER]))
 
 
 def ratio(scores: Scores, method: str) -> float:

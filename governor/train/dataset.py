@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from joblib import Parallel, delayed
 from numpy.typing import NDArray
 
 from governor.domain import FloatArray
@@ -49,13 +51,21 @@ def draw(
     series: Sequence[Series], part: tuple[float, float], budget: int, seed: int, tick: Tick | None = None
 ) -> Rows:
     """At most `budget` rows with origins and outcomes within `part` (shares of each series' time)."""
-    groups = sorted({one.group for one in series})
+    steps: Counter[str] = Counter()
+    for one in series:
+        steps[one.group] += one.history.values.shape[1]
+    drawn = (
+        delayed(_of_series)(
+            one.history,
+            part,
+            int(budget / len(steps) * one.history.values.shape[1] / steps[one.group]),
+            np.random.default_rng([seed, number]),
+        )
+        for number, one in enumerate(sorted(series, key=lambda one: (one.group, one.name)))
+    )
     made: list[Rows] = []
-    for done, one in enumerate(sorted(series, key=lambda one: (one.group, one.name))):
-        of_group = sum(other.history.values.shape[1] for other in series if other.group == one.group)
-        share = budget / len(groups) * one.history.values.shape[1] / of_group
-        rng = np.random.default_rng([seed, done])
-        rows = _of_series(one.history, part, int(share), rng)
+    # Where they run is for the caller to say, by joblib.parallel_config.
+    for done, rows in enumerate(Parallel(return_as="generator")(drawn)):
         if rows is not None:
             made.append(rows)
         if tick is not None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from joblib import Parallel, delayed
 from sklearn.ensemble import HistGradientBoostingRegressor
 from threadpoolctl import threadpool_limits
 
@@ -43,22 +44,30 @@ class Fitted:
 
 def fit(data: Rows, seed: int, shape: Shape | None = None, tick: Tick | None = None) -> Fitted:
     """Fit QUANTILES on `data`; the same data and seed give the same models."""
-    size = shape or Shape()
+    fits = (delayed(_fit_one)(data, seed, shape or Shape(), quantile) for quantile in QUANTILES)
     models = []
-    for done, quantile in enumerate(QUANTILES):
-        model = HistGradientBoostingRegressor(
-            loss="quantile",
-            quantile=quantile,
-            max_iter=size.trees,
-            max_leaf_nodes=size.leaves,
-            min_samples_leaf=size.rows_in_leaf,
-            learning_rate=size.rate,
-            max_features=size.share_of_features,
-            early_stopping=False,
-            random_state=seed,
-        )
-        with threadpool_limits(1):
-            models.append(model.fit(data.rows, data.z))
+    # Where they run is for the caller to say, by joblib.parallel_config.
+    for done, model in enumerate(Parallel(return_as="generator")(fits)):
+        models.append(model)
         if tick is not None:
             tick(done + 1, len(QUANTILES))
     return Fitted(tuple(models))
+
+
+def _fit_one(data: Rows, seed: int, size: Shape, quantile: float) -> Any:
+    model = HistGradientBoostingRegressor(
+        loss="quantile",
+        quantile=quantile,
+        max_iter=size.trees,
+        max_leaf_nodes=size.leaves,
+        min_samples_leaf=size.rows_in_leaf,
+        learning_rate=size.rate,
+        max_features=size.share_of_features,
+        early_stopping=False,
+        random_state=seed,
+    )
+    # A short history knows no last week, and scikit-learn fails on a column without any value: a constant is never
+    # split on.
+    rows = np.where(np.isnan(data.rows).all(axis=0), np.float32(0.0), data.rows)
+    with threadpool_limits(1):
+        return model.fit(rows, data.z)

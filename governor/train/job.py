@@ -2,8 +2,9 @@
 
     series -> rows -> fit -> calibrate -> export (parity) -> contest -> card -> promote
 
-Nothing is written before the last step, so that an interrupted job leaves the store as it was. The same series and seed
-give the same bytes.
+Nothing is written before the last step, so that an interrupted job leaves the store as it was. The same series
+and seed give the same bytes, wherever the fits run: joblib spreads them and the series over the processes of this
+machine or the workers of a Dask cluster, each fit on one thread.
 """
 
 from __future__ import annotations
@@ -18,19 +19,22 @@ from typing import Any
 
 import numpy as np
 
-from governor.adapters.model_store import CALIBRATION, CARD, GOLDEN, GRAPHS, forecast_or_reason
+from governor.adapters.model_manifest import OPSET, Trained
+from governor.adapters.model_store import CALIBRATION, CARD, GOLDEN, GRAPH, forecast_or_reason
 from governor.adapters.onnx import OnnxQuantiles
 from governor.domain import FloatArray
 from governor.errors import TrainingError
 from governor.predict.features import NAMES, feature_hash
 from governor.predict.history import DAY_S
 from governor.predict.model import Prior, TrainedForecast
+from governor.train.backend import Backend, LocalBackend
 from governor.train.calibrate import prior_of
 from governor.train.card import Facts, card
 from governor.train.contest import Contest, contest
 from governor.train.dataset import CALIBRATION_ROWS, ROWS, Rows, draw
 from governor.train.export import export
 from governor.train.fit import Shape, fit
+from governor.train.plots import plots
 from governor.train.promote import promote, version_of
 from governor.train.series import Series, Split, held_out
 from governor.train.windows import windows_of
@@ -51,6 +55,9 @@ class Job:
     split: Split = field(default_factory=Split)
     rows: int = ROWS
     shape: Shape = field(default_factory=Shape)
+    source: str = "the series given"
+    """Where the series come from, and under what licence if others may have the model: for card and manifest."""
+    backend: Backend = field(default_factory=LocalBackend)
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +66,7 @@ class Made:
 
     trained: TrainedForecast
     contents: dict[str, bytes]
-    """All files but the card."""
+    """All files but the card and its plots."""
     data: Rows
     """What was fitted on."""
     later: Rows
@@ -85,27 +92,25 @@ def train(series: Sequence[Series], models: Path, job: Job, progress: Progress) 
     TrainingError if there is too little history, or the export is wrong.
     """
     enough(series)
-    made = make(series, job, progress)
-    champion, reason = forecast_or_reason(models)
-    windows = windows_of(series, made.unseen, job.split, _ticks(progress, "score"))
-    result = contest(windows, made.trained, champion)
-    facts = Facts(
-        version_of(made.contents), job.seed, len(series), len(made.unseen), len(made.data.z), made.data.at
+    with job.backend.running():
+        made = make(series, job, progress)
+        champion, reason = forecast_or_reason(models)
+        windows = windows_of(series, made.unseen, job.split, _ticks(progress, "score"))
+        result = contest(windows, made.trained, champion)
+    trained = Trained(
+        source=job.source,
+        begin=_day(made.data.at[0]),
+        end=_day(made.data.at[1]),
+        series=len(series) - len(made.unseen),
+        rows=len(made.data.z),
+        seed=job.seed,
     )
-    text = card(facts, result, job.split, job.shape)
+    libraries = {name: version(name) for name in LIBRARIES}
+    text = card(Facts(trained, len(made.unseen), libraries, champion is not None), result, job.split, job.shape)
+    contents = {**made.contents, **plots(windows, result.said), CARD: text.encode()}
     if result.won:
-        about = {
-            "trained": {
-                "from": _day(made.data.at[0]),
-                "to": _day(made.data.at[1]),
-                "series": len(series) - len(made.unseen),
-                "rows": len(made.data.z),
-                "seed": job.seed,
-            },
-            "libraries": {name: version(name) for name in LIBRARIES},
-        }
-        promote(models, {**made.contents, CARD: text.encode()}, about)
-    return Outcome(facts.version, result, result.won, reason, text)
+        promote(models, contents, trained, libraries)
+    return Outcome(version_of(contents), result, result.won, reason, text)
 
 
 def make(series: Sequence[Series], job: Job, progress: Progress) -> Made:
@@ -127,10 +132,10 @@ def make(series: Sequence[Series], job: Job, progress: Progress) -> Made:
     )
     fitted = fit(data, job.seed, job.shape, _ticks(progress, "fit"))
     prior = prior_of(fitted, later)
-    graphs = export(fitted, later.rows)
-    model = OnnxQuantiles([(name, graphs[name]) for name in GRAPHS], len(NAMES))
+    graph = export(fitted, later.rows)
+    model = OnnxQuantiles(GRAPH, graph, len(NAMES), OPSET)
     contents = {
-        **graphs,
+        GRAPH: graph,
         GOLDEN: _golden(model, later.rows),
         CALIBRATION: _calibration(prior),
     }
@@ -146,7 +151,8 @@ def enough(series: Sequence[Series]) -> None:
     missing = SHORTEST_S - span
     back = datetime.fromtimestamp(longest.history.end_at + missing, UTC)
     raise TrainingError(
-        f"too little history: the longest series, {longest.name}, spans {_span(span)}, {_span(SHORTEST_S)} are needed; "
+        f"too little history: the longest series, {longest.name}, spans {_span(span)}, {_span(SHORTEST_S)} are "
+        "needed; "
         f"{_span(missing)} are missing. Come back at {back:%Y-%m-%d %H:%M} UTC; until then the baseline serves"
     )
 

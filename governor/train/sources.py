@@ -1,7 +1,7 @@
 """Histories from files: a folder of series, or a recording of frames.
 
-A folder is read like this (see docs/models.md): known sets by their own layout, and besides them any *.parquet or *.csv
-directly in it with the columns timestamp and value, and series where it holds more than one.
+A folder is read like this (see docs/models.md): known sets by their own layout, and besides them any *.parquet or
+*.csv directly in it with the columns timestamp and value, and series where it holds more than one.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ LAYOUTS: Mapping[str, Layout] = {
 
 
 def read_folder(folder: Path) -> list[Series]:
-    """All series in `folder`, by group and name; SourceError if there is none, SourceRefused if a file is wrong."""
+    """All series in `folder`, by group and name; SourceError if there is none, SourceRefused for a wrong file."""
     found: list[Series] = []
     for group, layout in LAYOUTS.items():
         path = folder / group / layout.file
@@ -58,7 +58,8 @@ def read_folder(folder: Path) -> list[Series]:
         found += _series(path.stem, Layout(path.name, series="series" if "series" in names else None), path)
     if not found:
         raise SourceError(
-            f"{folder}: holds no series; it needs *.parquet or *.csv files with the columns timestamp and value (and "
+            f"{folder}: holds no series; it needs *.parquet or *.csv files with the columns timestamp and "
+            "value (and "
             f"series), a recording, or one of the known sets ({', '.join(LAYOUTS)})"
         )
     return sorted(found, key=lambda one: (one.group, one.name))
@@ -117,7 +118,8 @@ def _table(path: Path, columns: list[str] | None) -> pa.Table:
     missing = [name for name in columns or () if name not in table.column_names]
     if missing:
         raise SourceRefused(
-            f"{path}: has no column {' or '.join(missing)} (it has {', '.join(table.column_names)}); series are told "
+            f"{path}: has no column {' or '.join(missing)} (it has {', '.join(table.column_names)}); series "
+            "are told "
             "by timestamp and value, and by series where there is more than one"
         )
     return table if columns is None else table.select(columns)

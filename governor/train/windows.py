@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from joblib import Parallel, delayed
 from numpy.typing import NDArray
 
 from governor.domain import FloatArray
@@ -60,11 +61,15 @@ def windows_of(
         group: sum(len(_origins(one, split, 1)) for one in series if one.group == group)
         for group in {one.group for one in series}
     }
+    windows = (
+        delayed(_window)(one, one.name in unseen, _origins(one, split, -(-sizes[one.group] // ORIGINS)), split)
+        for one in series
+    )
     made = []
-    for done, one in enumerate(series):
-        origins = _origins(one, split, -(-sizes[one.group] // ORIGINS))
-        if len(origins):
-            made.append(_window(one, one.name in unseen, origins, split))
+    # Where they run is for the caller to say, by joblib.parallel_config.
+    for done, window in enumerate(Parallel(return_as="generator")(windows)):
+        if window is not None:
+            made.append(window)
         if tick is not None:
             tick(done + 1, len(series))
     return made
@@ -97,7 +102,9 @@ def _origins(one: Series, split: Split, stride: int) -> NDArray[np.intp]:
     return np.arange(first, int(split.until * steps) - ahead + 1, stride * history.steps(EVERY_S))
 
 
-def _window(one: Series, unseen: bool, origins: NDArray[np.intp], split: Split) -> Windows:
+def _window(one: Series, unseen: bool, origins: NDArray[np.intp], split: Split) -> Windows | None:
+    if not len(origins):
+        return None
     history, horizons = one.history, horizons_of(one.history)
     ahead = np.arange(len(horizons))
     rows, level, newest, plain, daily = [], [], [], [], []
