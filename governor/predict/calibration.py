@@ -92,7 +92,9 @@ def learn(
     band = calibrated(state, z)
     with np.errstate(invalid="ignore"):
         missed = np.stack([outcome < band[..., 0], outcome > band[..., 2]], axis=-1)
-        errors = np.abs(np.stack([z[..., 1], np.broadcast_to(newest_z[:, None], outcome.shape)], -1) - outcome[..., None])
+        errors = np.abs(
+            np.stack([z[..., 1], np.broadcast_to(newest_z[:, None], outcome.shape)], -1) - outcome[..., None]
+        )
     adapted = np.clip(state.misses + RATE * (MISSES - missed), *FARTHEST)
     misses = np.where(told[..., None], adapted, state.misses).astype(np.float32)
     # The first outcomes weigh alike, so that the errors mean something from the start.
@@ -103,9 +105,9 @@ def learn(
         misses=misses,
         offsets=_offsets(state.scores, misses),
         coverage=np.where(told, coverage, state.coverage).astype(np.float32),
-        errors=np.where(
-            told[..., None], state.errors + weight * (errors - state.errors), state.errors
-        ).astype(np.float32),
+        errors=np.where(told[..., None], state.errors + weight * (errors - state.errors), state.errors).astype(
+            np.float32
+        ),
         outcomes=state.outcomes + told.astype(np.int32),
     )
 

@@ -13,7 +13,7 @@ from governor.predict.calibration import Calibration, calibrated
 from governor.predict.features import HORIZONS_MIN, features, from_z, to_z
 from governor.predict.gate import Gate, gates
 from governor.predict.history import RateHistory, newest_known
-from governor.predict.model import QUANTILES, TrainedForecast
+from governor.predict.model import QUANTILES, TrainedForecast, raw_quantiles
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,9 +52,11 @@ def forecast(
     raw, scale = np.full((services, len(horizons), len(QUANTILES)), np.nan), np.full(services, np.nan)
     quantiles = np.full_like(raw, np.nan)
     if trained is not None and calibration is not None and services:
-        made = features(history, horizons)
+        # Horizons shorter than a step are one and the same.
+        apart, place = np.unique(horizons, return_inverse=True)
+        made = features(history, apart.tolist())
         scale = made.level
-        raw = np.sort(trained.model.predict(made.rows).astype(np.float64).reshape(raw.shape), axis=-1)
+        raw = raw_quantiles(trained.model, made.rows).reshape(services, len(apart), len(QUANTILES))[:, place]
         raw[np.isnan(scale)] = np.nan
         quantiles = from_z(calibrated(calibration, raw), scale[:, None, None])
     elsewhere = gate != Gate.MODEL

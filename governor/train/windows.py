@@ -15,7 +15,7 @@ from governor.predict.calibration import begin, calibrated, learn
 from governor.predict.features import features, from_z, to_z
 from governor.predict.gate import drifted
 from governor.predict.history import newest_known
-from governor.predict.model import QUANTILES, Prior, QuantileModel
+from governor.predict.model import QUANTILES, Prior, QuantileModel, raw_quantiles
 from governor.train.dataset import WARM_UP_S, Tick, horizons_of
 from governor.train.series import Series, Split
 
@@ -82,8 +82,7 @@ def model_quantiles(windows: Windows, model: QuantileModel, prior: Prior, *, onl
     naive forecast serves, as in `predict.forecast`.
     """
     shape = windows.rows.shape
-    raw = np.sort(model.predict(windows.rows.reshape(-1, shape[-1])).astype(np.float64), axis=1)
-    raw = raw.reshape(*shape[:2], len(QUANTILES))
+    raw = raw_quantiles(model, windows.rows.reshape(-1, shape[-1])).reshape(*shape[:2], len(QUANTILES))
     outcome = to_z(windows.actual, windows.level[:, None])
     state = begin(prior, 1, [float(minutes) for minutes in windows.horizons_min])
     said, lost = np.empty_like(raw), np.zeros(len(raw), np.bool_)
