@@ -23,6 +23,7 @@ from governor.predict import demand
 from governor.predict.demand import Demand
 from governor.predict.forecast import Forecast
 from governor.predict.gate import Gate
+from governor.predict.history import RateHistory
 from governor.predict.model import TrainedForecast
 
 SHOWN = 10
@@ -79,6 +80,12 @@ def learn(
     findings = Findings(diagnosis.anomalies, diagnosis.causes, tuple(_expected(load, frame, rate)))
     notes = tuple(_drifted(before, load))
     return LearnedState(detection, load), Learned(diagnosis, load.forecast, outlook, findings, notes)
+
+
+def remembering(services: tuple[str, ...], past: RateHistory) -> LearnedState:
+    """The state before a first frame of which the load history (rows: `services`) is known."""
+    demand_now = Demand.begin(services, past.end_at, past.step_s)
+    return LearnedState(demand=demand.with_past(demand_now, services, past))
 
 
 def _expected(load: Demand, frame: MeshFrame, rate: NDArray[np.float64]) -> Iterator[ExpectedLoad]:

@@ -130,6 +130,9 @@ class Settings(BaseSettings):
         ("observe-only",),
         description="presets or files, in order: the first that selects a target governs it",
     )
+    models: Path | None = Field(
+        None, description="folder of trained models with a manifest.json; default: those that come with it"
+    )
     pause_file: Path | None = Field(None, description="while this file is there, nothing is written")
     source: SourceSettings = SourceSettings()
     plane: PlaneSettings = PlaneSettings()

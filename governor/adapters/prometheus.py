@@ -108,6 +108,8 @@ class PrometheusSource:
         """
         self._client.refresh_token()
         answer = rows_of(self._client.query("vector(1)"), "vector(1)", self._client.name)
+        if not len(answer.values):
+            raise SourceRefused(f"{self._client.name} does not tell its time: it answers vector(1) with nothing")
         span = Span.until(answer.at, range_s, max(1, round(step_s)))
         return rate_history(self._client, self._dialect, span, tick)
 

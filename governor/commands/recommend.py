@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from governor.adapters.clock import SystemClock
@@ -13,15 +13,17 @@ from governor.adapters.manifests_istio import render
 from governor.adapters.recording import RecordingEnded
 from governor.commands.output import FOUND, NOTHING, given_source, settings_for, show, warn
 from governor.cycle import BlindCycle, CycleOptions, CycleResult, GovernorState, Ports, cycle
-from governor.errors import DocumentError
+from governor.domain import MeshFrame
+from governor.errors import DocumentError, SourceError
 from governor.explain.report import Advice, table, to_html, to_json
 from governor.explain.rows import WRITE_GATES
 from governor.knobs import Proposal
+from governor.learned import LearnedState, remembering
 from governor.policy import load_policies, unmatched
 from governor.ports import MetricSource
 from governor.runtime.governing import advice_of
 from governor.runtime.options import options_of
-from governor.runtime.wiring import memory_ledger, plane_of, recording_source, source_of
+from governor.runtime.wiring import memory_ledger, models_of, past_of, plane_of, recording_source, source_of
 from governor.settings import RunMode, Settings
 
 
@@ -65,16 +67,32 @@ def _settings(asked: Asked) -> Settings:
     return settings_for(asked.config, given)
 
 
+class _Seen:
+    """MetricSource of one frame: looked at before anything else is asked, so that its errors come first."""
+
+    def __init__(self, frame: MeshFrame) -> None:
+        self._frame = frame
+
+    def observe(self, window_s: float) -> MeshFrame:  # noqa: ARG002 - it is there already
+        return self._frame
+
+    def close(self) -> None:
+        """Nothing to release."""
+
+
 def look(settings: Settings, source: MetricSource) -> CycleResult:
     """One cycle in recommend mode, whatever the settings say, with a ledger that forgets."""
     ports, options = _looking(settings, source)
     with closing(source):
-        return cycle(GovernorState(), ports, options)
+        seen = _Seen(source.observe(options.window_s))
+        state = GovernorState(learned=_past(settings))
+        return cycle(state, replace(ports, source=seen), _with_model(settings, options))
 
 
 def look_through(settings: Settings, source: MetricSource) -> CycleResult:
     """As `look`, over all frames of a recording in turn: the last cycle, which knows all that came before."""
     ports, options = _looking(settings, source)
+    options = _with_model(settings, options)
     state, last = GovernorState(), None
     with closing(source):
         while True:
@@ -85,6 +103,26 @@ def look_through(settings: Settings, source: MetricSource) -> CycleResult:
                     return last
                 raise
             state = last.state
+
+
+def _past(settings: Settings) -> LearnedState:
+    """What the source knows of the load before now; the forecast does without where it knows nothing."""
+    fetch = past_of(settings)
+    if fetch is None:
+        return LearnedState()
+    try:
+        return remembering(*fetch())
+    except SourceError as error:
+        warn(f"warning: no load history, the forecast knows only of now: {error}")
+        return LearnedState()
+
+
+def _with_model(settings: Settings, options: CycleOptions) -> CycleOptions:
+    with closing(models_of(settings)) as store:
+        trained, reason = store.current()
+    if reason:
+        warn(f"warning: {reason}")
+    return replace(options, trained=trained)
 
 
 def _looking(settings: Settings, source: MetricSource) -> tuple[Ports, CycleOptions]:

@@ -17,13 +17,14 @@ from governor.commands.output import ERROR, NOTHING, settings_for
 from governor.cycle import CycleOptions, GovernorState, Ports
 from governor.recovery import recover
 from governor.runtime.governing import Governing
+from governor.runtime.learning import Learning
 from governor.runtime.metrics import GovernorMetrics
 from governor.runtime.options import options_of
 from governor.runtime.schedule import run_every
 from governor.runtime.signals import on_stop
 from governor.runtime.status import Status
 from governor.runtime.web import application, serving
-from governor.runtime.wiring import ledger_of, plane_of, source_of
+from governor.runtime.wiring import ledger_of, models_of, past_of, plane_of, source_of
 from governor.settings import RunMode, Settings
 
 log = structlog.get_logger("governor")
@@ -51,8 +52,11 @@ def run_forever(config: Path | None, given: Mapping[str, Any] | None = None, cyc
     # From here on: a signal while an earlier process' writes are put back must not cut that short.
     with on_stop(stop.set), closing(source_of(settings)) as source:
         ports = Ports(source, plane, ledger, SystemClock())
-        governing = Governing(ports, lambda: _now(options, settings), metrics, status, _begin(ports, settings))
-        with serving(application(status, metrics), settings.health) as address:
+        learning = Learning(models_of(settings), past_of(settings))
+        governing = Governing(
+            ports, lambda: _now(options, settings), metrics, status, _begin(ports, settings), learning
+        )
+        with closing(learning), serving(application(status, metrics), settings.health) as address:
             log.info("governing", mode=settings.mode.value, period_s=settings.period_s, page=address)
             if settings.mode is RunMode.RECOMMEND:
                 log.info("recommend mode: nothing will be written")

@@ -15,8 +15,9 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from governor.domain import FloatArray
 from governor.predict.calibration import Calibration, begin, learn
-from governor.predict.features import HISTORY_S, HORIZONS_MIN, to_z
+from governor.predict.features import HORIZONS_MIN, to_z
 from governor.predict.forecast import Forecast, forecast
 from governor.predict.gate import Gate
 from governor.predict.history import DAY_S, RateHistory, rates_only
@@ -24,8 +25,8 @@ from governor.predict.model import TrainedForecast
 
 Array = NDArray[np.float64]
 Number = TypeVar("Number", bound=np.floating)
-KEPT_S = HISTORY_S + DAY_S
-"""History that is kept: what features look back on, and a day more."""
+KEPT_S = 8.0 * DAY_S + 7_200.0
+"""History that is kept: a week that features look back on, and more than a day around it."""
 SEEN = 0.5
 """Share of a step that frames must cover."""
 SOON_MIN = 5.0
@@ -67,12 +68,10 @@ class Demand:
     """Oldest first; the newest is in force."""
 
     @classmethod
-    def begin(
-        cls, services: tuple[str, ...], at: float, step_s: float, history: RateHistory | None = None
-    ) -> Demand:
-        """Nothing seen yet but `history` (S services), which ends with the step before that of `at`."""
+    def begin(cls, services: tuple[str, ...], at: float, step_s: float) -> Demand:
+        """Nothing seen yet."""
         size = len(services)
-        return cls(services, step_s, int(at // step_s), at, np.zeros(size), np.zeros(size), history)
+        return cls(services, step_s, int(at // step_s), at, np.zeros(size), np.zeros(size))
 
     @property
     def forecast(self) -> Forecast | None:
@@ -99,6 +98,8 @@ def observe(
     now = int(at // step_s)
     if now > state.step:
         state = _stepped(state, now, trained)
+    elif state.history is not None and not state.made:
+        state = _expecting(_learnt(state, np.full(len(services), np.nan), trained), trained)
     known = np.isfinite(rates_only(rate))
     covered = min(window_s, at - state.at) if at > state.at else 0.0
     covered = window_s if not state.seconds.any() else covered
@@ -124,6 +125,31 @@ def carried(state: Demand, services: tuple[str, ...]) -> Demand:
     return replace(
         state, services=services, volume=volume, seconds=seconds, history=history, calibration=None, made=()
     )
+
+
+def with_past(state: Demand, services: tuple[str, ...], past: RateHistory) -> Demand:
+    """`state` with the load that was before it, of `services` (rows of `past`); what it has seen itself counts.
+
+    The next frame brings a new forecast. Services that `state` does not know are left out.
+    """
+    assert past.step_s == state.step_s
+    values = np.full((len(state.services), _kept(state.step_s)), np.nan, np.float32)
+    before = {name: i for i, name in enumerate(services)}
+    source = np.array([before.get(name, -1) for name in state.services], np.intp)
+    _overlay(values, _rows(past.values, source, np.nan), state.step - round(past.end_at / past.step_s))
+    if state.history is not None:
+        _overlay(values, state.history.values, 0)
+    return replace(state, history=RateHistory(values, state.step * state.step_s, state.step_s), made=())
+
+
+def _overlay(values: FloatArray, over: FloatArray, behind: int) -> None:
+    """Put what is known of `over`, which ends `behind` steps before the end of `values`, onto them."""
+    if behind < 0:
+        over, behind = over[:, :behind], 0
+    stop = max(values.shape[1] - behind, 0)
+    width = min(stop, over.shape[1])
+    new = over[:, over.shape[1] - width :]
+    np.copyto(values[:, stop - width : stop], new, where=np.isfinite(new))
 
 
 def growth(state: Demand, rate: NDArray[np.floating]) -> Array:
@@ -164,16 +190,22 @@ def _stepped(state: Demand, now: int, trained: TrainedForecast | None) -> Demand
     if state.history is not None:
         whole = np.concatenate([state.history.values, whole], axis=1)
     history = RateHistory(whole[:, -_kept(state.step_s) :], now * state.step_s, state.step_s)
-    state = _learnt(state, mean, trained)
-    found = forecast(history, trained, state.calibration)
-    farthest = round(60.0 * max(found.horizons_min) / state.step_s)
-    made = tuple(m for m in (*state.made, Made(now - 1, found)) if m.step + farthest >= now)
     nothing = np.zeros(len(mean))
-    return replace(state, step=now, volume=nothing, seconds=nothing, history=history, made=made)
+    state = _learnt(state, mean, trained)
+    return _expecting(replace(state, step=now, volume=nothing, seconds=nothing, history=history), trained)
+
+
+def _expecting(state: Demand, trained: TrainedForecast | None) -> Demand:
+    """With a forecast from the end of the history on; those whose outcomes are all known are forgotten."""
+    assert state.history is not None
+    found = forecast(state.history, trained, state.calibration)
+    farthest = round(60.0 * max(found.horizons_min) / state.step_s)
+    made = (*state.made, Made(state.step - 1, found))
+    return replace(state, made=tuple(m for m in made if m.step + farthest >= state.step))
 
 
 def _kept(step_s: float) -> int:
-    return max(2, round(KEPT_S / step_s))
+    return max(2, int(KEPT_S / step_s))
 
 
 def _learnt(state: Demand, outcome: Array, trained: TrainedForecast | None) -> Demand:

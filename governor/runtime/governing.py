@@ -13,6 +13,7 @@ from governor.errors import GovernorError
 from governor.explain.report import Advice
 from governor.policy import unmatched
 from governor.record import LISTED
+from governor.runtime.learning import Learning
 from governor.runtime.metrics import GovernorMetrics
 from governor.runtime.status import Status
 
@@ -58,12 +59,14 @@ class Governing:
         metrics: GovernorMetrics,
         status: Status,
         state: GovernorState | None = None,
+        learning: Learning | None = None,
     ) -> None:
         self._ports = ports
         self._options = options
         self._metrics = metrics
         self._status = status
         self._state = state or GovernorState()
+        self._learning = learning
         self._index: MeshIndex | None = None
         self._warned: set[str] = set()
 
@@ -74,7 +77,7 @@ class Governing:
         with structlog.contextvars.bound_contextvars(cycle=number):
             log.debug("cycle begins")
             try:
-                result = cycle(self._state, self._ports, self._options())
+                result = cycle(*self._given())
             except (BlindCycle, CutShort) as error:
                 self._state = error.state
                 cause = error.__cause__ or error
@@ -91,6 +94,12 @@ class Governing:
             self._state = result.state
             self._tell(result, time.monotonic() - started)
         return result
+
+    def _given(self) -> tuple[GovernorState, Ports, CycleOptions]:
+        options = self._options()
+        if self._learning is not None:
+            self._state, options = self._learning.before(self._state, options, self._metrics, self._status)
+        return self._state, self._ports, options
 
     def _failed(self, error: BaseException) -> None:
         self._metrics.cycles.labels("failed").inc()

@@ -15,6 +15,7 @@ from governor.guard.held import HeldKind
 from governor.knobs import Proposal, Receipt
 from governor.learned import Learned
 from governor.predict.gate import Gate
+from governor.predict.model import TrainedForecast
 from governor.reasons import Reason
 
 CYCLE_BUCKETS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
@@ -77,6 +78,14 @@ class GovernorMetrics:
         self.forecasts = Gauge(
             "governor_forecasts", "Services with a load forecast, by what serves them", ["by"], registry=registry
         )
+        self.model = Gauge(
+            "governor_model_refused",
+            "1 while the newest model cannot be used, or there is none",
+            registry=registry,
+        )
+        self.serving = Gauge(
+            "governor_model_info", "1, with the model in use (none: the baseline)", ["name"], registry=registry
+        )
         for outcome in ("ok", "failed"):
             self.cycles.labels(outcome)
         for event in ("error", "missed", "max_instances"):
@@ -118,6 +127,12 @@ class GovernorMetrics:
         gates = np.empty(0, np.int8) if found.forecast is None else found.forecast.gate
         for gate in Gate:
             self.forecasts.labels(gate.name.lower()).set(int((gates == gate).sum()))
+
+    def models(self, trained: TrainedForecast | None, reason: str) -> None:
+        """Note which model serves, and whether a newer one was refused for `reason`."""
+        self.model.set(bool(reason))
+        self.serving.clear()
+        self.serving.labels("none" if trained is None else trained.name).set(1)
 
     def exposition(self) -> bytes:
         """All metrics in Prometheus' text format."""

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from governor.cycle import CycleOptions
+from governor.learned import LearnedOptions
 from governor.policy import load_policies
 from governor.settings import RunMode, Settings
+
+STEP_S = 300.0
+"""Step of the load history: fine enough for the next minutes, coarse enough for a week of 10,000 services."""
 
 
 def options_of(settings: Settings) -> CycleOptions:
@@ -14,5 +18,6 @@ def options_of(settings: Settings) -> CycleOptions:
         enforce=settings.mode is RunMode.ENFORCE,
         period_s=settings.period_s,
         window_s=settings.window,
+        learned=LearnedOptions(step_s=STEP_S),
         paused=settings.pause_file is not None and settings.pause_file.exists(),
     )

@@ -32,6 +32,8 @@ class Status:
         self._started = monotonic()
         self._lock = threading.Lock()
         self._now = Snapshot()
+        self.models = ""
+        """Why the newest model is not in use; empty if it is."""
 
     @property
     def snapshot(self) -> Snapshot:

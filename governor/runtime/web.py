@@ -34,7 +34,9 @@ def application(status: Status, metrics: GovernorMetrics) -> Starlette:
     def readyz(_: Request) -> Response:
         now = status.snapshot
         why = now.last_error or ("" if now.finished else "no cycle has finished yet")
-        return JSONResponse({"ready": status.ready, "why": why}, status_code=200 if status.ready else 503)
+        # A model that is refused is no reason to take the governor out: the baseline serves.
+        body = {"ready": status.ready, "why": why, "models": status.models}
+        return JSONResponse(body, status_code=200 if status.ready else 503)
 
     def own_metrics(_: Request) -> Response:
         return Response(metrics.exposition(), media_type="text/plain; version=0.0.4; charset=utf-8")

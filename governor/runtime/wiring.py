@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from governor.errors import DocumentError
-from governor.ports import ControlPlane, Ledger, MetricSource
+from governor.ports import ControlPlane, Ledger, MetricSource, ModelStore
+from governor.predict.demand import KEPT_S
+from governor.runtime.learning import Past
+from governor.runtime.options import STEP_S
 from governor.settings import Settings
 
 if TYPE_CHECKING:
@@ -18,6 +23,25 @@ def source_of(settings: Settings) -> MetricSource:
     if settings.source.kind == "envoy":
         return _envoy_source(settings)
     return prometheus_source(settings)
+
+
+def models_of(settings: Settings) -> ModelStore:
+    """The models that `settings.models` names, or those that come with the governor."""
+    from governor.adapters.model_store import DirectoryModelStore, shipped
+
+    return DirectoryModelStore(shipped() if settings.models is None else settings.models)
+
+
+def past_of(settings: Settings) -> Callable[[], Past] | None:
+    """Fetches the load of before the start, from a connection of its own; None where the source keeps none."""
+    if settings.source.kind != "prometheus":
+        return None
+
+    def fetch() -> Past:
+        with closing(prometheus_source(settings)) as source:
+            return source.history(KEPT_S, STEP_S)
+
+    return fetch
 
 
 def _envoy_source(settings: Settings) -> MetricSource:

@@ -160,6 +160,8 @@ class FakePrometheus:
         elif name == "probe":
             times = [self.now - 1 - self.step * k for k in range(40, -1, -1)]
             kind, result = "matrix", [{"metric": {}, "values": [[t, "2"] for t in times]}]
+        elif form["query"] == "vector(1)":
+            kind, result = "vector", [{"metric": {}, "value": [self.now, "1"]}]
         else:
             at = float(form.get("time", self.now))
             kind = "vector"

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from governor.domain import FloatArray
-from governor.predict.demand import MOST, Demand, growth, lost, observe
+from governor.predict.demand import MOST, Demand, growth, lost, observe, with_past
 from governor.predict.forecast import Forecast
 from governor.predict.gate import Gate
+from governor.predict.history import RateHistory
 from governor.predict.model import Prior, TrainedForecast
 
 STEP_S = 300.0
@@ -18,11 +19,14 @@ START = 1_000 * STEP_S
 WINDOW_S = 60.0
 
 
+CHANGE = np.log((np.array([0.5, 2.0, 4.0]) + 0.05) / 1.05)
+
+
 class Doubling:
     """A stand-in for a model: twice the level is to come, half and four times are the ends."""
 
     def predict(self, rows: FloatArray) -> FloatArray:
-        return np.tile(np.log(np.array([0.5, 2.0, 4.0]) + 0.05), (len(rows), 1)).astype(np.float32)
+        return np.tile(CHANGE, (len(rows), 1)).astype(np.float32)
 
 
 PRIOR = Prior((5.0, 15.0, 60.0), np.linspace(-0.01, 0.01, 20, dtype=np.float32) * np.ones((3, 2, 1), np.float32))
@@ -158,3 +162,36 @@ def _gated(*gates: Gate) -> Forecast:
 
 def test_a_service_that_the_baseline_served_was_not_lost() -> None:
     assert list(lost(_gated(Gate.TOO_SHORT, Gate.MODEL), _gated(Gate.WORSE, Gate.COVERAGE))) == [1]
+
+
+def past(values: list[list[float]], ends_s: float) -> RateHistory:
+    return RateHistory(np.array(values, np.float32), START + ends_s, STEP_S)
+
+
+def test_what_was_before_the_start_stands_before_what_was_seen() -> None:
+    state = fed([[10.0, 1.0]] * 6)
+    whole = with_past(state, ("b", "x", "a"), past([[2.0, 3.0], [9.0, 9.0], [4.0, 5.0]], 0.0))
+    assert history(whole)[:, -3:].tolist() == [[4.0, 5.0, 10.0], [2.0, 3.0, 1.0]]
+    assert np.isnan(history(whole)[:, :-3]).all()
+    assert whole.history is not None
+    assert whole.history.end_at == START + STEP_S
+
+
+def test_what_was_seen_counts_more_than_what_was_fetched_later() -> None:
+    state = fed([[10.0, np.nan]] * 6)
+    whole = with_past(state, ("a", "b"), past([[4.0, 7.0, 8.0], [5.0, 6.0, 8.0]], 2 * STEP_S))
+    assert history(whole)[:, -2:].tolist() == [[4.0, 10.0], [5.0, 6.0]]
+
+
+def test_a_past_that_ended_long_ago_leaves_a_gap() -> None:
+    whole = with_past(fed([[10.0, 1.0]] * 6), ("a",), past([[4.0]], -STEP_S))
+    assert history(whole)[0, -4:] == pytest.approx([np.nan, 4.0, np.nan, 10.0], nan_ok=True)
+
+
+def test_with_a_past_the_next_frame_brings_a_forecast_by_the_model() -> None:
+    state = fed([[10.0, 1.0]] * 6)
+    whole = with_past(state, state.services, past([[10.0] * 20, [1.0] * 20], 0.0))
+    assert whole.forecast is None
+    later = fed([[10.0, 1.0]], state=whole, trained=TRAINED, start=START + 360.0)
+    assert later.forecast is not None
+    assert set(later.forecast.gate) == {Gate.MODEL}
