@@ -32,7 +32,7 @@ Stamp = tuple[int, int, int]
 
 
 class DirectoryModelStore:
-    """ModelStore over a folder: a new version is loaded beside the cycle, the old one serves until it is checked."""
+    """ModelStore over a folder; a new version loads beside the cycle, the old one serves until it is checked."""
 
     def __init__(self, models: Path) -> None:
         self._models = models

@@ -23,7 +23,7 @@ class OnnxQuantiles:
     """A QuantileModel over one serialized graph: (N, F) float32 in, (N, Q) out."""
 
     def __init__(self, name: str, graph: bytes, features: int, opset: int) -> None:
-        """Load `graph`, called `name` in messages; ModelRefused if it is not for `features` columns and `opset`."""
+        """Load `graph`, called `name` in messages; ModelRefused if its columns or opset are others."""
         self._session = _session(name, graph)
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
         if len(inputs) != 1 or inputs[0].type != "tensor(float)" or inputs[0].shape[1:] != [features]:

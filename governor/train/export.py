@@ -8,6 +8,7 @@ in the graph are made here, so that the same data and seed give the same bytes.
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -46,11 +47,14 @@ def export(fitted: Fitted, check: FloatArray) -> bytes:
 
 
 def _single(model: Any) -> Any:
-    return to_onnx(
-        model,
-        initial_types=[(INPUT, FloatTensorType([None, len(NAMES)]))],
-        target_opset={"": OPSET, TREES: TREES_OPSET},
-    )
+    with warnings.catch_warnings():
+        # skl2onnx hands numpy's own booleans to protobuf, which says that it will not take them one day.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return to_onnx(
+            model,
+            initial_types=[(INPUT, FloatTensorType([None, len(NAMES)]))],
+            target_opset={"": OPSET, TREES: TREES_OPSET},
+        )
 
 
 def joined(models: list[Any]) -> bytes:

@@ -190,4 +190,5 @@ def _day(at: float) -> str:
 
 def _span(seconds: float) -> str:
     hours, minutes = divmod(round(seconds / 60.0), 60)
-    return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+    parts = (f"{hours} h" if hours else "", f"{minutes} min" if minutes or not hours else "")
+    return " ".join(part for part in parts if part)

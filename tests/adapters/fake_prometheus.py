@@ -120,6 +120,7 @@ class FakePrometheus:
             count = sum(name.partition("#")[0] == query.name for name in self._names.values())
             self._names[key] = query.name if count == 0 else f"{query.name}#{count}"
         self._samples = {_normal(table.api_samples): "samples.api", _normal(table.edge_samples): "samples.edge"}
+        self._history = _normal(table.history)
         self._server = _Server(("127.0.0.1", 0), _Handler)
         self._server.fake = self
         self._scheme = "https" if tls else "http"
@@ -156,7 +157,9 @@ class FakePrometheus:
     def answer(self, path: str, form: Mapping[str, str]) -> dict[str, Any]:
         name = self.name_of(form["query"])
         if path.endswith("/query_range"):
-            kind, result = "matrix", self._matrix(self._samples.get(_normal(form["query"]), "?"), form)
+            key = _normal(form["query"])
+            name = "history" if key == self._history else self._samples.get(key, "?")
+            kind, result = "matrix", self._matrix(name, form)
         elif name == "probe":
             times = [self.now - 1 - self.step * k for k in range(40, -1, -1)]
             kind, result = "matrix", [{"metric": {}, "values": [[t, "2"] for t in times]}]
@@ -165,7 +168,8 @@ class FakePrometheus:
         else:
             at = float(form.get("time", self.now))
             kind = "vector"
-            result = [{"metric": dict(m), "value": [at, str(v)]} for m, v in self.rows.get(name, ())]
+            rows = [({}, 1.0)] if form["query"] == "vector(1)" else self.rows.get(name, ())
+            result = [{"metric": dict(m), "value": [at, str(v)]} for m, v in rows]
         return {"status": "success", "data": {"resultType": kind, "result": result}, **self.extra}
 
     def _matrix(self, name: str, form: Mapping[str, str]) -> list[dict[str, Any]]:

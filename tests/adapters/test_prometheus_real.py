@@ -63,9 +63,11 @@ def _free_port() -> int:
 
 
 class Prometheus:
-    """One process of Prometheus with its data in `directory`."""
+    """One process of Prometheus with its data in `directory`, or in `tsdb`."""
 
-    def __init__(self, binary: str, directory: Path, jobs: list[dict[str, object]]) -> None:
+    def __init__(
+        self, binary: str, directory: Path, jobs: list[dict[str, object]], tsdb: Path | None = None
+    ) -> None:
         directory.mkdir()
         (directory / "prometheus.yml").write_text(json.dumps({"scrape_configs": jobs}))
         self.url = f"http://127.0.0.1:{_free_port()}"
@@ -74,7 +76,7 @@ class Prometheus:
             [
                 binary,
                 f"--config.file={directory}/prometheus.yml",
-                f"--storage.tsdb.path={directory}/tsdb",
+                f"--storage.tsdb.path={tsdb or directory / 'tsdb'}",
                 f"--web.listen-address={self.url.removeprefix('http://')}",
                 "--log.level=warn",
             ],
@@ -125,7 +127,7 @@ def test_every_query_of_a_dialect_is_valid_promql(empty: Prometheus, name: str) 
     dialect, windows = read_dialect(name), Windows(15, 20, 5)
     for query in dialect.queries:
         assert client.query(windows.fill(query.promql)) == []
-    for promql in (dialect.api_samples, dialect.edge_samples):
+    for promql in (dialect.api_samples, dialect.edge_samples, dialect.history):
         assert client.query_range(windows.fill(promql), 0, 60, 5) == []
     assert client.query(dialect.probe_of({"envoy_cluster_name": 'a "quote"\\ and\na line'})) == []
     with pytest.raises(SourceRefused, match=r"answers 400 \(.*parse error"):
