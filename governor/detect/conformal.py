@@ -22,6 +22,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from governor.detect.opinion import Families, combined
+
 Array = NDArray[np.float64]
 LADDER: Array = np.geomspace(1e-3, 10.0, 24)
 """Sizes of exceedance, in widths of the envelope, at which they are counted."""
@@ -55,29 +57,36 @@ class Calibration:
 
 
 def update(
-    state: Calibration, exceedance: NDArray[np.floating], counted: NDArray[np.bool_], group: NDArray[np.intp]
+    state: Calibration,
+    exceedance: NDArray[np.floating],
+    counted: NDArray[np.bool_],
+    group: NDArray[np.intp],
+    families: Families,
 ) -> tuple[Calibration, Array]:
-    """P-values (N,) of the step, the views combined by Bonferroni's inequality; then the step is counted.
+    """P-values (N,) of the step, the views combined as `opinion` says; then the step is counted.
 
     exceedance (V, N); counted (N,): whether there was a value, of a series that is not young; group (N,)
-    position of each series' group. 1 where a value is not counted or lies inside its envelope. Sizes between
-    two rungs count as the lower one: p is never too small.
+    position of each series' group; families: the views of each. 1 where a value is not counted or lies inside its
+    envelopes. Sizes between two rungs count as the lower one: p is never too small.
     """
-    views = len(exceedance)
-    p = np.ones(len(counted))
+    beyond = (exceedance >= LADDER[0]) & counted
+    some = np.flatnonzero(beyond.any(axis=0))
+    each = np.ones((len(exceedance), len(some)))
     outside, ladder = state.outside.copy(), state.ladder.copy()
-    for v in range(views):
-        at = np.flatnonzero(counted & (exceedance[v] >= LADDER[0]))
+    for v in range(len(exceedance)):
+        there = np.flatnonzero(beyond[v, some])
+        at = some[there]
         rung = np.searchsorted(LADDER, exceedance[v, at], side="right") - 1
         counts = state.ladder[v]
         rate = (1.0 + state.outside[v, at]) / (1.0 + state.seen[at])
-        tail = (1.0 + counts[group[at], rung]) / (1.0 + counts[group[at], 0])
-        p[at] = np.minimum(p[at], views * rate * tail)
+        each[v, there] = rate * (1.0 + counts[group[at], rung]) / (1.0 + counts[group[at], 0])
         outside[v, at] += 1.0
         sizes = np.zeros_like(counts)
         np.add.at(sizes, (group[at], rung), 1.0)
         ladder[v] += sizes[:, ::-1].cumsum(axis=1)[:, ::-1]
         ladder[v][ladder[v, :, 0] > GROUP_MEMORY] /= 2.0
+    p = np.ones(len(counted))
+    p[some] = combined(each, families)
     seen = state.seen + counted
     full = seen >= SERIES_MEMORY
     if full.any():

@@ -31,7 +31,7 @@ SYMPTOMS = 3
 NAMED = 3
 """Causes named for one symptom."""
 OWN, CLEAR = 0.2, 0.5
-LONG = 2
+LONG = level.SPANS.index(288.0)
 """Row of the slow mean in `LevelState.means`."""
 
 

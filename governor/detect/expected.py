@@ -199,18 +199,20 @@ def _refitted(state: ExpectedState, options: Options) -> ExpectedState:
     usual = np.where(solved[:, None], np.maximum(usual, NARROWEST), np.nan)
     due = np.minimum(2.0 * state.due[turn], state.due[turn] + options.longest)
     ridge = options.ridge * np.eye(state.gram.shape[1])
-    new = {
-        "due": due,
-        "centre": centre,
-        "scale": scale,
-        "gram": sums.gram,
-        "moment": sums.moment,
-        "solution": np.linalg.solve(sums.gram + ridge, sums.moment),
-        "error": np.where(solved[:, None], sums.error, 0.0),
-        "error_weight": np.where(solved, state.error_weight[turn], 0.0),
-        "usual": usual,
-    }
-    return replace(state, **{name: _put(getattr(state, name), turn, value) for name, value in new.items()})
+    return replace(
+        state,
+        due=_put(state.due, turn, due),
+        centre=_put(state.centre, turn, centre),
+        scale=_put(state.scale, turn, scale),
+        gram=_put(state.gram, turn, sums.gram),
+        moment=_put(state.moment, turn, sums.moment),
+        solution=_put(
+            state.solution, turn, np.asarray(np.linalg.solve(sums.gram + ridge, sums.moment), np.float64)
+        ),
+        error=_put(state.error, turn, np.where(solved[:, None], sums.error, 0.0)),
+        error_weight=_put(state.error_weight, turn, np.where(solved, state.error_weight[turn], 0.0)),
+        usual=_put(state.usual, turn, usual),
+    )
 
 
 def _put(old: Array, rows: NDArray[np.intp], value: Array) -> Array:

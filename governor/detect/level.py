@@ -1,10 +1,12 @@
 """How far a series is outside everything it did before.
 
-Three views of each series, each with an envelope [lo, hi] of all it did in the last one to two epochs:
+Five views of each series, each with an envelope [lo, hi] of all it did in the last one to two epochs:
 
-    value   x                                    a spike or a drop
-    trend   m48, exponential mean over 48 steps  a slow rise
-    shift   m8 - m288                            a change of level that is large for its own rhythm
+    value               x                         a spike or a drop
+    trend 24, 48, 96    m24, exponential mean over 24 steps, and so on: a slow rise
+    shift               m8 - m288                 a change of level that is large for its own rhythm
+
+No span is the right one for every series: the three trends are heard as one, see `opinion`.
 
     exceedance e = max(x - hi, lo - x, 0) / (hi - lo), capped at 10
 
@@ -21,9 +23,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.floating]
-VIEWS = ("value", "trend", "shift")
-TREND, SHORT, LONG = 48.0, 8.0, 288.0
-"""Spans of the exponential means, in steps; the weight of a new value is 2 / (span + 1)."""
+VIEWS = ("value", "trend 24", "trend 48", "trend 96", "shift")
+SPANS = (24.0, 48.0, 96.0, 8.0, 288.0)
+"""Of the exponential means, in steps, shift's two last; the weight of a new value is 2 / (span + 1)."""
+FAMILIES = ((0,), (1, 2, 3), (4,))
+"""Positions of the views that ask the same at several spans: see `opinion`."""
+LARGEST = 1e37
+"""A value beyond is not a measurement, and would overflow the single precision of what is remembered."""
 EPOCH = 16_384
 """Steps after which the older half of the envelope is dropped."""
 CAP = 10.0
@@ -36,13 +42,13 @@ class LevelState:
     seen: NDArray[np.int32]
     """(N,) finite values so far."""
     means: Array
-    """(3, N) exponential means: trend, short, long."""
+    """(S, N) exponential means, by SPANS."""
     high: Array
-    """(3, N) highest of each view in this epoch."""
+    """(V, N) highest of each view in this epoch."""
     low: Array
-    """(3, N) lowest."""
+    """(V, N) lowest."""
     high_before: Array
-    """(3, N) the same in the epoch before."""
+    """(V, N) the same in the epoch before."""
     low_before: Array
 
     @classmethod
@@ -50,7 +56,8 @@ class LevelState:
         """Nothing seen yet."""
         views = (len(VIEWS), series)
         none_high, none_low = np.full(views, -np.inf, dtype), np.full(views, np.inf, dtype)
-        return cls(np.zeros(series, np.int32), np.zeros(views, dtype), none_high, none_low, none_high, none_low)
+        means = np.zeros((len(SPANS), series), dtype)
+        return cls(np.zeros(series, np.int32), means, none_high, none_low, none_high, none_low)
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,29 +65,29 @@ class Levels:
     """One step's answer for N series."""
 
     exceedance: Array
-    """(3, N) per view, in widths of the envelope; 0 inside it, for a first value, and where nothing was
+    """(V, N) per view, in widths of the envelope; 0 inside it, for a first value, and where nothing was
     measured."""
     view: Array
-    """(3, N) what was compared, in the series' unit; NaN where nothing was measured."""
+    """(V, N) what was compared, in the series' unit; NaN where nothing was measured."""
     high: Array
-    """(3, N) the envelope before this step; infinite before the first value."""
+    """(V, N) the envelope before this step; infinite before the first value."""
     low: Array
     measured: NDArray[np.bool_]
-    """(N,) whether there was a finite value."""
+    """(N,) whether there was a finite value of a size that can be."""
 
 
 def update(state: LevelState, values: Array) -> tuple[LevelState, Levels]:
     """Compare `values` (N,) with the envelopes, then let the envelopes grow; NaN and infinity change nothing."""
-    known = np.isfinite(values)
+    known = np.abs(values) <= LARGEST
     dtype = state.means.dtype
     x = values.astype(dtype) if known.all() else np.where(known, values, 0).astype(dtype)
     gain = 1 / (state.seen + 1).astype(dtype)
     means = np.empty_like(state.means)
-    for row, span in enumerate((TREND, SHORT, LONG)):
+    for row, span in enumerate(SPANS):
         np.subtract(x, state.means[row], out=means[row])
         means[row] *= np.maximum(gain, dtype.type(2.0 / (span + 1.0)))
         means[row] += state.means[row]
-    view = np.stack((x, means[0], means[1] - means[2]))
+    view = np.stack((x, *means[:-2], means[-2] - means[-1]))
     if not known.all():
         means[:, ~known], view[:, ~known] = state.means[:, ~known], np.nan
     high, low = np.maximum(state.high, state.high_before), np.minimum(state.low, state.low_before)
@@ -97,7 +104,7 @@ def _exceedance(view: Array, high: Array, low: Array, comparable: NDArray[np.boo
         # A constant has no width. What cannot be told from rounding of its size counts as nothing.
         rounding = 8 * np.finfo(view.dtype).eps * np.maximum(np.abs(hi), np.abs(lo))
         over = np.maximum(v - hi, lo - v)
-        width = np.maximum(hi - lo, over / CAP)
+        width = np.maximum(np.maximum(hi - lo, over / CAP), np.finfo(view.dtype).tiny)
         answer[row, beyond] = np.where(over > rounding, np.minimum(over / width, CAP), 0)
     return answer
 

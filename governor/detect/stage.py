@@ -41,7 +41,7 @@ class Anomaly:
     subject: str
     signal: str
     view: str
-    """value, trend or shift: see `level`."""
+    """One of `level.VIEWS`."""
     value: float
     """The view's value now, in the signal's unit, NaN if it was not measured; for `relation` the logarithm of
     one plus the mean squared standardised residual."""
@@ -96,7 +96,13 @@ def detect(
 
     The same time twice is the same window: nothing is learnt from it again. A row that is new starts with no
     memory, one that left is forgotten; a table with other signals, or other relations, starts anew.
+
+    ValueError if `at` is not a time, if two tables have the same name, or a table names a row twice.
     """
+    if not math.isfinite(at):
+        raise ValueError(f"the time of a look is {at}; it has to be seconds since the epoch")
+    if len({table.name for table in tables}) < len(tables):
+        raise ValueError(f"tables {', '.join(table.name for table in tables)}: each needs a name of its own")
     if at == state.at:
         return state, state.evidence
     looks = {table.name: _look(state.tables.get(table.name), table, options.young) for table in tables}
@@ -123,7 +129,7 @@ def _look(before: TableState | None, table: Table, young: int) -> _Look:
     seen = state.level.seen
     levels_after, levels = level.update(state.level, values.ravel())
     counted = levels.measured & (seen >= young)
-    calibration, p = conformal.update(state.calibration, levels.exceedance, counted, group)
+    calibration, p = conformal.update(state.calibration, levels.exceedance, counted, group, level.FAMILIES)
     after = replace(state, level=levels_after, calibration=calibration, expected=regression)
     return _Look(after, levels, p, refractory.damp(state.held, p), counted, seen)
 

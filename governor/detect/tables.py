@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, fields
 from typing import TypeVar
 
@@ -76,12 +77,15 @@ class TableState:
 def carried(state: TableState | None, table: Table) -> TableState:
     """`state` for the rows of `table`: known rows keep their memory, new ones have none.
 
-    A fresh state if there is none, or if the table has other signals or relations than before.
+    A fresh state if there is none, or if the table has other signals or relations than before. ValueError if a
+    row is there twice: whose memory it has could not be said.
     """
-    if state is None or state.signals != table.signals or state.relations != table.relations:
-        return TableState.empty(table)
-    if state.rows is table.rows or state.rows == table.rows:
+    same = state is not None and state.signals == table.signals and state.relations == table.relations
+    if state is not None and same and (state.rows is table.rows or state.rows == table.rows):
         return state
+    _each_once(table)
+    if state is None or not same:
+        return TableState.empty(table)
     before = {row: i for i, row in enumerate(state.rows)}
     source = np.array([before.get(row, -1) for row in table.rows], np.intp)
     fresh = TableState.empty(table)
@@ -103,6 +107,12 @@ def carried(state: TableState | None, table: Table) -> TableState:
         _moved(state.episodes, fresh.episodes, series),
         _regressions(state.expected, fresh.expected, source),
     )
+
+
+def _each_once(table: Table) -> None:
+    if len(set(table.rows)) < len(table.rows):
+        twice = next(row for row, count in Counter(table.rows).items() if count > 1)
+        raise ValueError(f"table {table.name}: row {twice} is there more than once; add its series up before")
 
 
 def _along(old: NDArray[Number], new: NDArray[Number], source: Positions, axis: int = -1) -> NDArray[Number]:

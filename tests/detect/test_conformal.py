@@ -9,12 +9,13 @@ from governor.detect import conformal, refractory
 from governor.detect.discoveries import believed
 
 ONE = np.zeros(1, np.intp)
+ALONE = ((0,),)
 
 
 def feed(sizes: list[float]) -> list[float]:
     state, answer = conformal.Calibration.empty(1, 1, 1), []
     for size in sizes:
-        state, p = conformal.update(state, np.array([[size]]), np.array([True]), ONE)
+        state, p = conformal.update(state, np.array([[size]]), np.array([True]), ONE, ALONE)
         answer.append(float(p[0]))
     return answer
 
@@ -29,7 +30,9 @@ def test_alone_it_is_the_share_of_values_at_least_as_large() -> None:
 
 def test_inside_the_envelope_and_missing_are_not_rare() -> None:
     state = conformal.Calibration.empty(1, 2, 1)
-    state, p = conformal.update(state, np.array([[0.0, 5.0]]), np.array([True, False]), np.zeros(2, np.intp))
+    state, p = conformal.update(
+        state, np.array([[0.0, 5.0]]), np.array([True, False]), np.zeros(2, np.intp), ALONE
+    )
     assert p.tolist() == [1.0, 1.0]
     assert state.seen.tolist() == [1.0, 0.0]
     assert not state.ladder.any()
@@ -43,7 +46,7 @@ def test_a_group_makes_a_large_size_rarer_than_one_series_could() -> None:
         sizes = np.where(rng.random(n) < 0.02, rng.exponential(0.05, n), 0.0)
         if step == 299:
             sizes[0] = 9.0
-        state, p = conformal.update(state, sizes[None], np.ones(n, bool), np.zeros(n, np.intp))
+        state, p = conformal.update(state, sizes[None], np.ones(n, bool), np.zeros(n, np.intp), ALONE)
     assert p[0] < 1e-4
     assert p[0] > 1e-7
 
@@ -52,7 +55,9 @@ def test_counts_are_halved_and_rates_stay(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(conformal, "SERIES_MEMORY", 64)
     state = conformal.Calibration.empty(1, 1, 1)
     for step in range(640):
-        state, p = conformal.update(state, np.array([[1.0 if step % 4 == 0 else 0.0]]), np.array([True]), ONE)
+        state, p = conformal.update(
+            state, np.array([[1.0 if step % 4 == 0 else 0.0]]), np.array([True]), ONE, ALONE
+        )
     assert state.seen[0] < 64
     assert state.outside[0, 0] / state.seen[0] == pytest.approx(0.25, abs=0.05)
     assert 0.2 < p[0] <= 1
@@ -61,7 +66,7 @@ def test_counts_are_halved_and_rates_stay(monkeypatch: pytest.MonkeyPatch) -> No
 def test_a_restarted_series_has_no_counts_and_its_group_keeps_them() -> None:
     state = conformal.Calibration.empty(1, 1, 1)
     for _ in range(200):
-        state, _ = conformal.update(state, np.array([[0.5]]), np.array([True]), ONE)
+        state, _ = conformal.update(state, np.array([[0.5]]), np.array([True]), ONE, ALONE)
     state = conformal.restart(state, np.array([0]))
     assert state.seen[0] == 0
     assert state.outside[0, 0] == 0

@@ -19,7 +19,7 @@ CHAIN = mesh(("client front", "front back", "front side"))
 
 
 def noisy(seed: int, back_s: float = 0.02, front_s: float = 0.01, failing: float = 0.0) -> MeshFrame:
-    """One window with 2 % of noise: `front` takes `front_s` and waits for `back`, which fails `failing` of all."""
+    """One window with 2 % of noise: `front` takes `front_s` and waits for `back`, which fails `failing`."""
     rng = np.random.default_rng(seed)
 
     def wobble(values: list[float]) -> list[float]:

@@ -54,9 +54,8 @@ def points_a_second() -> Row:
     for row in values:
         seen = state.seen
         state, levels = level.update(state, row)
-        calibration, p = conformal.update(
-            calibration, levels.exceedance, levels.measured & (seen >= conformal.YOUNG), group
-        )
+        counted = levels.measured & (seen >= conformal.YOUNG)
+        calibration, p = conformal.update(calibration, levels.exceedance, counted, group, level.FAMILIES)
         refractory.damp(held, p)
         held = refractory.hold(held, p, p < 1.0, seen)
     speed = values.size / (time.perf_counter() - start)

@@ -96,7 +96,7 @@ def rows(data: Path) -> list[Row]:
     labels = [s.labels for s in series]
     detectors = {
         "windowed Gaussian": [windowed_gaussian(v) for v in values],
-        "level, value only": level_scores(values, views=(0,)),
+        "level, value only": level_scores(values, families=((0,),)),
         "level": level_scores(values),
     }
     answer = []
