@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -23,9 +23,9 @@ from governor.decide.load import ServiceLoad, service_load
 from governor.decide.outlook import Outlook
 from governor.decide.situation import Situation, shares
 from governor.domain import MeshFrame, MeshIndex, RateSamples
-from governor.knobs import KnobState
+from governor.knobs import Knob, KnobState, Proposal
 from governor.policy_view import PolicyView
-from governor.proposals import Proposals
+from governor.proposals import Batch, Line, Proposals
 
 LAWS = (in_flight_cap, rate_limit, weights, retries, timeouts, outlier_detection, connection_limits)
 CLEAN_OVERFLOW = 0.02
@@ -85,8 +85,24 @@ def decide(
     own = shares(index, knobs.weight if own_weight is None else own_weight)
     told = Outlook.calm(index) if outlook is None else outlook
     situation = Situation(frame, knobs, policy, load, believed, evidence, found, cost, period_s, own, told)
-    proposals = Proposals([law.propose(situation) for law in LAWS])
+    proposals = Proposals([_told(law.propose(situation), situation) for law in LAWS])
     return Beliefs(index, believed, evidence, cost_state), proposals
+
+
+def _told(batch: Batch, s: Situation) -> Batch:
+    """The batch with what the outlook says of each target among its evidence; the words are made as late as ever."""
+    index, outlook = s.frame.index, s.outlook
+    callee = index.edge_callee[index.api_edge] if batch.knob is Knob.RATE_LIMIT else index.edge_callee
+    if not len(batch) or not ((outlook.blame > 0).any() or (outlook.growth > 1).any()):
+        return batch
+
+    def build(line: Line) -> Proposal:
+        proposal, service = batch.builder(line), int(callee[line.row])
+        said = {"explains_share": outlook.blame[service], "expected_growth": outlook.growth[service] - 1.0}
+        found = {name: float(value) for name, value in said.items() if value > 0}
+        return replace(proposal, evidence={**proposal.evidence, **found})
+
+    return replace(batch, builder=build)
 
 
 def _refused(frame: MeshFrame, load: ServiceLoad) -> NDArray[np.bool_]:

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 from governor.decide import outlier_detection, rate_limit, retries, timeouts
+from governor.decide.laws import decide
 from governor.decide.outlook import Outlook
+from governor.knobs import Knob, KnobState
 
-from .situations import chain, situation
+from .situations import chain, frame, policy_of, situation
 
 INDEX = chain(pool=4)
 CALM = Outlook.calm(INDEX)
@@ -53,3 +55,17 @@ def test_a_limit_makes_room_for_load_to_come_only_where_no_cap_guards() -> None:
     assert rate_limit.demand(situation(INDEX), np.array([False, False])) == pytest.approx(
         offered + 2 * np.sqrt(offered / 15.0)
     )
+
+
+def test_what_is_known_of_a_target_is_among_the_evidence_of_its_proposals() -> None:
+    told = replace(CALM, blame=np.array([0.0, 0.0, 0.8]), growth=np.array([1.0, 1.5, 1.0]))
+    seen = frame(INDEX)
+    knobs, policy = KnobState.unset(INDEX), policy_of(INDEX)
+    _, proposals = decide(None, seen, knobs, policy, 15.0, outlook=told)
+    _, calm = decide(None, seen, knobs, policy, 15.0)
+    evidence = {p.target.name: p.evidence for p in proposals if p.knob is Knob.IN_FLIGHT_CAP}
+    assert evidence["front|back"]["explains_share"] == 0.8
+    assert "expected_growth" not in evidence["front|back"]
+    assert evidence["client|front"]["expected_growth"] == 0.5
+    assert [p.proposed for p in proposals] == [p.proposed for p in calm]
+    assert not any("explains_share" in p.evidence for p in calm)

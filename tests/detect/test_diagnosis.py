@@ -26,8 +26,8 @@ def noisy(seed: int, back_s: float = 0.02, front_s: float = 0.01, failing: float
         return list(np.array(values) * rng.normal(1.0, 0.02, len(values)))
 
     edge: Columns = {
-        "rate": wobble([200.0, 150.0, 50.0]),
-        "errors": wobble([200.0 * failing + 0.2, 150.0 * failing + 0.2, 0.1]),
+        "rate": wobble([200.0, 200.0, 50.0]),
+        "errors": wobble([200.0 * failing + 0.2, 200.0 * failing + 0.2, 0.1]),
         "latency_mean": wobble([back_s + front_s, back_s, 0.01]),
         "latency_p99": wobble([3 * (back_s + front_s), 3 * back_s, 0.03]),
     }
