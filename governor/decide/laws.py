@@ -90,7 +90,7 @@ def decide(
 
 
 def _told(batch: Batch, s: Situation) -> Batch:
-    """The batch with what the outlook says of each target among its evidence; the words are made as late as ever."""
+    """The batch with what the outlook says of each target among its evidence; still built late."""
     index, outlook = s.frame.index, s.outlook
     callee = index.edge_callee[index.api_edge] if batch.knob is Knob.RATE_LIMIT else index.edge_callee
     if not len(batch) or not ((outlook.blame > 0).any() or (outlook.growth > 1).any()):
