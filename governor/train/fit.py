@@ -1,10 +1,10 @@
 """One gradient-boosted model for each quantile, with one thread.
 
-HistGradientBoostingRegressor(loss="quantile") on the change of z from its anchor, each row weighted by the load of
-its last hour over that of its last day: an error counts in requests, and most requests come when there are many. Small trees with a third of the features at each split and a hundred
-rows in a leaf: with few services to learn from, deeper trees learn their names; a hundred of them, because each is paid
-for at every forecast. One thread, because more are slower where cores are shared, and because two threads give other
-bytes than one.
+HistGradientBoostingRegressor(loss="quantile") on the change of z from its anchor, each row weighted by the load
+of its last hour over that of its last day: an error counts in requests, and most requests come when there are
+many. Small trees with a third of the features at each split and a hundred rows in a leaf: with few services to
+learn from, deeper trees learn their names; a hundred of them, because each is paid for at every forecast. One
+thread, because more are slower where cores are shared, and because two threads give other bytes than one.
 """
 
 from __future__ import annotations
@@ -21,14 +21,13 @@ from governor.predict.features import NAMES
 from governor.predict.model import QUANTILES, anchor
 from governor.train.dataset import Rows, Tick
 
-
 WEIGHTS = (0.1, 10.0)
 """So that neither a silent night is ignored nor one burst is all there is to learn."""
 
 
 @dataclass(frozen=True)
 class Shape:
-    """Size of the models; the defaults were chosen on a part of the data that no figure in the documents is from."""
+    """Size of the models; the defaults were chosen on data before the part that the documents judge by."""
 
     trees: int = 100
     leaves: int = 15
