@@ -11,7 +11,7 @@ from governor.domain import MeshFrame
 from governor.learned import Learned, LearnedOptions, LearnedState, learn
 from governor.predict.demand import MOST
 from tests.decide.situations import chain, frame
-from tests.predict.test_demand import TRAINED
+from tests.predict.test_demand import TRAINED, drifted
 
 INDEX = chain()
 OPTIONS = LearnedOptions(Options(), step_s=60.0)
@@ -56,7 +56,7 @@ def test_a_slow_callee_reaches_the_laws_and_the_reader() -> None:
 
 
 def test_load_that_a_model_sees_coming_widens_demand() -> None:
-    learned = through([window(n) for n in range(300)], trained=TRAINED)[-1]
+    learned = through([window(n) for n in range(160)], trained=TRAINED)[-1]
     assert np.nanmax(learned.outlook.growth) > 1.5
     assert np.nanmax(learned.outlook.growth) <= MOST
     assert {load.service for load in learned.findings.loads} >= {"front"}
@@ -64,10 +64,15 @@ def test_load_that_a_model_sees_coming_widens_demand() -> None:
 
 
 def test_drift_is_told_once_a_service() -> None:
-    said = [
-        note for learned in through([window(n) for n in range(2000)], trained=TRAINED) for note in learned.notes
-    ]
+    state, said = LearnedState(), []
+    for number in range(320):
+        if number == 300:
+            assert state.demand is not None
+            state = replace(state, demand=drifted(state.demand))
+        state, learned = learn(state, window(number), TRAINED, OPTIONS)
+        said += learned.notes
     assert sorted(note.split(":")[0] for note in said) == ["load forecast of back", "load forecast of front"]
+    assert "drifted" in said[0]
 
 
 def test_finer_frames_within_a_window_are_looked_at() -> None:

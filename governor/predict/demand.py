@@ -2,7 +2,7 @@
 
 Frames are folded into even steps (whole multiples of `step_s` since the epoch): the mean over a step's frames,
 NaN where less than half of it was seen. Each whole step gives a new forecast, and as an outcome it teaches the
-calibration of earlier ones. Between two steps the last forecast stands. A clock that jumps back changes nothing
+earlier ones. Between two steps the last forecast stands. A clock that jumps back changes nothing
 until it has caught up; one that jumps ahead leaves a gap.
 """
 
@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from governor.domain import FloatArray
-from governor.predict.calibration import Calibration, begin, learn
-from governor.predict.features import HORIZONS_MIN, to_z
-from governor.predict.forecast import Forecast, forecast
+from governor.predict import online
+from governor.predict.features import HORIZONS_MIN
+from governor.predict.forecast import Forecast, forecast, outcomes
 from governor.predict.gate import Gate
 from governor.predict.history import DAY_S, RateHistory, rates_only
 from governor.predict.model import TrainedForecast
@@ -39,8 +39,8 @@ MOST = 3.0
 class Made:
     """A forecast whose outcomes are still to come."""
 
-    step: int
-    """The step after whose end it was made, counted from the epoch."""
+    at: float
+    """End of the history that it was made from, seconds since the epoch."""
     forecast: Forecast
 
 
@@ -60,10 +60,10 @@ class Demand:
     """(S,) of it that were seen."""
     history: RateHistory | None = None
     """Whole steps; None before the first."""
-    calibration: Calibration | None = None
-    """None without a model."""
+    online: online.Online | None = None
+    """What was learnt of each service while serving; None without a model."""
     model: str = ""
-    """Name of the model that the calibration belongs to."""
+    """Name of the model that it belongs to."""
     made: tuple[Made, ...] = ()
     """Oldest first; the newest is in force."""
 
@@ -92,14 +92,14 @@ def observe(
     """The state after a frame of `window_s` seconds up to `at` with `rate` (S,) requests/s; NaN where unknown."""
     if state is None or state.step_s != step_s:
         state = Demand.begin(services, at, step_s)
-    state = carried(state, services)
+    state = carried(state, services, trained)
     if at < state.at:
         return state
     now = int(at // step_s)
     if now > state.step:
         state = _stepped(state, now, trained)
     elif state.history is not None and not state.made:
-        state = _expecting(_learnt(state, np.full(len(services), np.nan), trained), trained)
+        state = _expecting(_learnt(state, trained), trained)
     known = np.isfinite(rates_only(rate))
     covered = min(window_s, at - state.at) if at > state.at else 0.0
     covered = window_s if not state.seconds.any() else covered
@@ -111,7 +111,7 @@ def observe(
     )
 
 
-def carried(state: Demand, services: tuple[str, ...]) -> Demand:
+def carried(state: Demand, services: tuple[str, ...], trained: TrainedForecast | None = None) -> Demand:
     """`state` over `services`: known ones keep their past, new ones have none, those that left are forgotten."""
     if state.services is services or state.services == services:
         return state
@@ -121,9 +121,13 @@ def carried(state: Demand, services: tuple[str, ...]) -> Demand:
     history = state.history
     if history is not None:
         history = replace(history, values=_rows(history.values, source, np.nan))
-    # The calibration starts anew: the shares of its few hundred outcomes come back within a day.
+    learnt = None
+    if state.online is not None and trained is not None:
+        fresh = online.begin(trained.prior, len(services), _horizons(state.step_s))
+        learnt = online.carried(state.online, fresh, state.services, services)
+    # What was said of other services lines up with nothing any more: those outcomes teach nobody.
     return replace(
-        state, services=services, volume=volume, seconds=seconds, history=history, calibration=None, made=()
+        state, services=services, volume=volume, seconds=seconds, history=history, online=learnt, made=()
     )
 
 
@@ -171,8 +175,7 @@ def lost(before: Forecast | None, now: Forecast | None) -> NDArray[np.intp]:
     """Positions of services that the model served before and has lost by drift now."""
     if before is None or now is None or len(before.gate) != len(now.gate):
         return np.empty(0, np.intp)
-    drift = (now.gate == Gate.COVERAGE) | (now.gate == Gate.WORSE)
-    return np.flatnonzero((before.gate == Gate.MODEL) & drift)
+    return np.flatnonzero((before.gate == Gate.MODEL) & (now.gate == Gate.COVERAGE))
 
 
 def _rows(values: NDArray[Number], source: NDArray[np.intp], otherwise: float) -> NDArray[Number]:
@@ -191,44 +194,38 @@ def _stepped(state: Demand, now: int, trained: TrainedForecast | None) -> Demand
         whole = np.concatenate([state.history.values, whole], axis=1)
     history = RateHistory(whole[:, -_kept(state.step_s) :], now * state.step_s, state.step_s)
     nothing = np.zeros(len(mean))
-    state = _learnt(state, mean, trained)
-    return _expecting(replace(state, step=now, volume=nothing, seconds=nothing, history=history), trained)
+    state = replace(state, step=now, volume=nothing, seconds=nothing, history=history)
+    return _expecting(_learnt(state, trained), trained)
 
 
 def _expecting(state: Demand, trained: TrainedForecast | None) -> Demand:
     """With a forecast from the end of the history on; those whose outcomes are all known are forgotten."""
     assert state.history is not None
-    found = forecast(state.history, trained, state.calibration)
-    farthest = round(60.0 * max(found.horizons_min) / state.step_s)
-    made = (*state.made, Made(state.step - 1, found))
-    return replace(state, made=tuple(m for m in made if m.step + farthest >= state.step))
+    end = state.history.end_at
+    found = forecast(state.history, trained, state.online)
+    made = (*state.made, Made(end, found))
+    return replace(state, made=tuple(m for m in made if m.at + 60.0 * max(found.horizons_min) > end))
 
 
 def _kept(step_s: float) -> int:
     return max(2, int(KEPT_S / step_s))
 
 
-def _learnt(state: Demand, outcome: Array, trained: TrainedForecast | None) -> Demand:
-    """The calibration after the outcome (S,) of the step just over; a new model starts with its own."""
+def _learnt(state: Demand, trained: TrainedForecast | None) -> Demand:
+    """What the newest step of the history teaches of the forecasts made before; a new model starts afresh."""
+    assert state.history is not None
     if trained is None:
-        return replace(state, calibration=None, model="")
-    if state.calibration is None or state.model != trained.name:
+        return replace(state, online=None, model="")
+    if state.online is None or state.model != trained.name:
         # What an earlier model said is not held against this one.
-        horizons = _horizons(state.step_s)
-        fresh = begin(trained.prior, len(state.services), horizons)
-        return replace(state, calibration=fresh, model=trained.name, made=())
-    calibration = state.calibration
+        fresh = online.begin(trained.prior, len(state.services), _horizons(state.step_s))
+        return replace(state, online=fresh, model=trained.name, made=())
+    learnt = state.online
     for made in state.made:
-        due = [
-            h
-            for h, minutes in enumerate(made.forecast.horizons_min)
-            if made.step + round(60.0 * minutes / state.step_s) == state.step
-        ]
-        if due:
-            known = np.full((len(outcome), len(made.forecast.horizons_min)), np.nan)
-            known[:, due] = to_z(outcome, made.forecast.level)[:, None]
-            calibration = learn(calibration, made.forecast.raw_z, made.forecast.newest_z, known)
-    return replace(state, calibration=calibration)
+        known = outcomes(made.forecast, made.at, state.history)
+        if np.isfinite(known).any():
+            learnt = online.learn(learnt, made.forecast.told, known)
+    return replace(state, online=learnt)
 
 
 def _horizons(step_s: float) -> Sequence[float]:

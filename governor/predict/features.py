@@ -4,12 +4,13 @@ Everything is relative to a service's own level L (mean of the last hour, but at
 
     z(x) = log(x / L + 0.05)
 
-so that twice the load gives the same features and, scaled back, twice the forecast. One global model then serves all
-services, also those it has never seen. The offset keeps a silent minute finite. Features are in hours and minutes, not
-in steps, so that one model serves grids of 1 minute and of 5. The hour of the day is not among them: it means another
-thing to each service, whose own day is in the columns of yesterday and last week; of the calendar there is only the
-weekend (UTC), as yesterday tells little where a working day follows a Sunday. Source: global forecasting models, Montero-Manso and
-Hyndman 2021; the log ratio to the same time yesterday is the multiplicative seasonal index.
+so that twice the load gives the same features and, scaled back, twice the forecast. One global model then serves
+all services, also those it has never seen. The offset keeps a silent minute finite. Features are in hours and
+minutes, not in steps, so that one model serves grids of 1 minute and of 5. The hour of the day is not among them:
+it means another thing to each service, whose own day is in the columns of yesterday and last week; of the
+calendar there is only the weekend (UTC), as yesterday tells little where a working day follows a Sunday. Source:
+global forecasting models, Montero-Manso and Hyndman 2021; the log ratio to the same time yesterday is the
+multiplicative seasonal index.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ class Features:
 
 
 def feature_hash() -> str:
-    """Changes with whatever changes the meaning of a column; a model and the code that serves it must agree on it."""
+    """Changes with whatever changes the meaning of a column; model and server must agree on it."""
     text = "|".join(("v2", *NAMES, f"{OFFSET}", *(f"{w}" for w in _WINDOWS_S)))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

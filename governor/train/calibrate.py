@@ -1,7 +1,7 @@
 """Conformalized quantile regression: how far outcomes lay beyond the raw band, on time that was not fitted.
 
-Kept per bucket of horizons as SCORES evenly spaced quantiles, which is what a new service's calibration starts with.
-Source: Romano, Patterson and Candes, Conformalized Quantile Regression, 2019.
+Kept per bucket of horizons as SCORES evenly spaced quantiles, which is what a new service's calibration starts
+with. Source: Romano, Patterson and Candes, Conformalized Quantile Regression, 2019.
 """
 
 from __future__ import annotations

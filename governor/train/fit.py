@@ -1,10 +1,10 @@
 """One gradient-boosted model for each quantile, with one thread.
 
-HistGradientBoostingRegressor(loss="quantile") on the change of z from its anchor, each row weighted by the load of
-its last hour over that of its last day: an error counts in requests, and most requests come when there are many.
-Small trees with a third of the features at each split and a hundred rows in a leaf: with few services to learn
-from, deeper trees learn their names; a hundred of them, because each is paid for at every forecast. One thread,
-because more are slower where cores are shared, and because two threads give other bytes than one.
+HistGradientBoostingRegressor(loss="quantile") on the change of z from its anchor, each row weighted by the load
+of its last hour over that of its last day: an error counts in requests, and most requests come when there are
+many. Small trees with a third of the features at each split and a hundred rows in a leaf: with few services to
+learn from, deeper trees learn their names; a hundred of them, because each is paid for at every forecast. One
+thread, because more are slower where cores are shared, and because two threads give other bytes than one.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ WEIGHTS = (0.1, 10.0)
 
 @dataclass(frozen=True)
 class Shape:
-    """Size of the models; the defaults were chosen on a part of the data that no figure in the documents is from."""
+    """Size of the models; the defaults were chosen on data before the part that the documents judge by."""
 
     trees: int = 100
     leaves: int = 15
@@ -78,8 +78,8 @@ def _fit_one(data: Rows, seed: int, size: Shape, quantile: float) -> Any:
         early_stopping=False,
         random_state=seed,
     )
-    # A short history knows no last week, and scikit-learn fails on a column without any value: a constant is never
-    # split on.
+    # A short history knows no last week, and scikit-learn fails on a column without any value: a constant is
+    # never split on.
     rows = np.where(np.isnan(data.rows).all(axis=0), np.float32(0.0), data.rows)
     with threadpool_limits(1):
         return model.fit(rows, data.z - anchor(data.rows), sample_weight=weights(data.rows))

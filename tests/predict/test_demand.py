@@ -13,6 +13,7 @@ from governor.predict.forecast import Forecast
 from governor.predict.gate import Gate
 from governor.predict.history import RateHistory
 from governor.predict.model import Prior, TrainedForecast
+from governor.predict.online import Told
 
 STEP_S = 300.0
 START = 1_000 * STEP_S
@@ -110,37 +111,54 @@ def test_without_a_model_the_naive_forecast_serves_and_tells_of_no_growth() -> N
 
 
 def test_a_model_serves_once_its_history_is_there_and_tells_of_growth() -> None:
-    state = fed([[10.0, 1.0]] * 100, trained=TRAINED)
+    state = fed([[10.0, 1.0]] * 40, trained=TRAINED)
     assert state.forecast is not None
     assert set(state.forecast.gate) == {Gate.MODEL}
-    assert growth(state, np.array([20.0, 1000.0])) == pytest.approx([2.0, 1.0], rel=0.02)
+    upper = state.forecast.quantiles[0, :2, 2].max()
+    assert upper > 20.0
+    assert growth(state, np.array([20.0, 1000.0])) == pytest.approx([upper / 20.0, 1.0])
     assert growth(state, np.array([0.1, np.nan])) == pytest.approx([MOST, 1.0])
 
 
 def test_outcomes_come_back_to_the_calibration() -> None:
     state = fed([[10.0, 1.0]] * 300, trained=TRAINED)
-    assert state.calibration is not None
-    assert (state.calibration.outcomes[:, 0] > 50).all()
-    # The load never was what the model said: every outcome lies in its band, and its middle is wrong.
-    assert (state.calibration.errors[..., 0] > state.calibration.errors[..., 1]).all()
+    assert state.online is not None
+    assert (state.online.calibration.outcomes[:, 0] > 30).all()
+    assert (state.online.mixture.outcomes[:, 0] > 30).all()
+    # The load never was what the model said, and the experts beside it know better by now.
+    begun = fed([[10.0, 1.0]] * 100, trained=TRAINED)
+    assert begun.forecast is not None
+    assert state.forecast is not None
+    assert abs(state.forecast.quantiles[0, 0, 1] - 10.0) < abs(begun.forecast.quantiles[0, 0, 1] - 10.0)
+
+
+def drifted(state: Demand) -> Demand:
+    """As if the bands of all services had held far too little for a long time."""
+    assert state.online is not None
+    calibration = state.online.calibration
+    coverage = np.full_like(calibration.coverage, 0.3)
+    many = np.full_like(calibration.outcomes, 100)
+    lost_them = replace(calibration, coverage=coverage, outcomes=many)
+    return replace(state, online=replace(state.online, calibration=lost_them))
 
 
 def test_a_model_that_has_lost_a_service_gives_way_and_is_told_of() -> None:
-    state = fed([[10.0, 1.0]] * 100, trained=TRAINED)
+    state = fed([[10.0, 1.0]] * 40, trained=TRAINED)
     before = state.forecast
-    after = fed([[10.0, 1.0]] * 1000, state=state, trained=TRAINED, start=START + 6_000.0)
+    after = fed([[10.0, 1.0]] * 6, state=drifted(state), trained=TRAINED, start=START + 2_400.0)
     assert after.forecast is not None
-    assert set(after.forecast.gate) == {Gate.WORSE}
+    assert set(after.forecast.gate) == {Gate.COVERAGE}
     assert list(lost(before, after.forecast)) == [0, 1]
     assert list(lost(after.forecast, after.forecast)) == []
+    assert growth(after, np.array([1.0, 1.0])) == pytest.approx([1.0, 1.0])
 
 
 def test_a_new_model_is_not_judged_by_what_the_old_one_said() -> None:
     state = fed([[10.0, 1.0]] * 300, trained=TRAINED)
     other = replace(TRAINED, name="doubling/2")
     later = fed([[10.0, 1.0]] * 6, state=state, trained=other, start=START + 300 * 60.0)
-    assert later.calibration is not None
-    assert later.calibration.outcomes.max() == 0
+    assert later.online is not None
+    assert later.online.calibration.outcomes.max() == 0
     assert len(later.made) == 1
 
 
@@ -152,16 +170,16 @@ def test_another_step_begins_another_history() -> None:
 
 
 def test_nothing_is_lost_before_there_is_a_forecast() -> None:
-    assert list(lost(None, _gated(Gate.WORSE))) == []
+    assert list(lost(None, _gated(Gate.COVERAGE))) == []
 
 
 def _gated(*gates: Gate) -> Forecast:
     none = np.zeros((len(gates), 1, 3))
-    return Forecast((5.0,), none, none, none[:, 0, 0], none[:, 0, 0], np.array(gates, np.int8))
+    return Forecast((5.0,), none, Told(none, none), none[:, 0, 0], np.array(gates, np.int8))
 
 
 def test_a_service_that_the_baseline_served_was_not_lost() -> None:
-    assert list(lost(_gated(Gate.TOO_SHORT, Gate.MODEL), _gated(Gate.WORSE, Gate.COVERAGE))) == [1]
+    assert list(lost(_gated(Gate.TOO_SHORT, Gate.MODEL), _gated(Gate.COVERAGE, Gate.COVERAGE))) == [1]
 
 
 def past(values: list[list[float]], ends_s: float) -> RateHistory:

@@ -1,9 +1,10 @@
 """The load forecast against naive, seasonal naive, AutoETS on logs and LightGBM on the same features, in one run.
 
 Every hour of the held-back time (the last quarter of each series) is an origin, every step up to an hour ahead an
-outcome. Two models of ours are scored: the one that the training job makes of the first three quarters of this very
-data, and the one that ships. LightGBM learns from the same rows, with its defaults but 200 trees, and is calibrated
-(CQR) on the same part. The targets stand on the last eighth: the eighth before it was used to choose the models' shape.
+outcome. Two models of ours are scored: the one that the training job makes of the first three quarters of this
+very data, and the one that ships. LightGBM learns from the same rows, with its defaults but 200 trees, and is
+calibrated (CQR) on the same part. The targets stand on the last eighth: the eighth before it was used to choose
+the models' shape.
 """
 
 from __future__ import annotations
@@ -19,11 +20,11 @@ import numpy as np
 
 from governor.adapters.model_store import forecast_or_reason, shipped
 from governor.domain import FloatArray
-from governor.predict.calibration import begin
 from governor.predict.features import HORIZONS_MIN, features
 from governor.predict.forecast import forecast
 from governor.predict.history import RateHistory
 from governor.predict.model import QUANTILES, TrainedForecast, anchor
+from governor.predict.online import begin
 from governor.train.calibrate import prior_of
 from governor.train.job import Job, Made, make
 from governor.train.score import Score, score
