@@ -128,6 +128,7 @@ def _look(before: TableState | None, table: Table, young: int) -> _Look:
     group = np.repeat(np.arange(len(values)), len(table.rows))
     seen = state.level.seen
     levels_after, levels = level.update(state.level, values.ravel())
+    levels = _rises(levels, len(table.signals) * len(table.rows))
     counted = levels.measured & (seen >= young)
     calibration, p = conformal.update(state.calibration, levels.exceedance, counted, group, level.FAMILIES)
     after = replace(state, level=levels_after, calibration=calibration, expected=regression)
@@ -136,6 +137,18 @@ def _look(before: TableState | None, table: Table, young: int) -> _Look:
 
 def _names(state: TableState) -> int:
     return len(state.signals) + (state.relations is not None)
+
+
+def _rises(levels: level.Levels, first: int) -> level.Levels:
+    """Of the series from `first` on, those of relations, only what is above.
+
+    Nothing is wrong with signals that are closer to what was expected than ever, as they are after a refit.
+    """
+    if first == len(levels.measured):
+        return levels
+    exceedance = levels.exceedance.copy()
+    exceedance[:, first:][levels.view[:, first:] < levels.low[:, first:]] = 0
+    return replace(levels, exceedance=exceedance)
 
 
 def _believed(looks: dict[str, _Look], rate: float) -> dict[str, NDArray[np.bool_]]:

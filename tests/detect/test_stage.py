@@ -211,3 +211,17 @@ def test_values_of_another_shape_are_refused_with_both_shapes() -> None:
 def test_nothing_to_look_at_is_nothing_found() -> None:
     _, evidence = detect(DetectState(), 0.0, (), OPTIONS)
     assert evidence.anomalies == ()
+
+
+def test_a_deploy_that_changes_a_relation_is_said_accepted_and_not_said_again_when_it_is_learnt() -> None:
+    rng = np.random.default_rng(6)
+    deploy, steps = 520, 1100
+    rate = rng.normal(100, 20, (steps, len(ROWS)))
+    slope = np.where((np.arange(steps)[:, None] >= deploy) & (np.arange(len(ROWS)) < 10), 0.002, 0.001)
+    x = np.stack([rate, slope * rate + rng.normal(0, 0.001, rate.shape)], axis=1).astype(np.float32)
+    looks = run(x, relations=expected.Options(lags=(1, 2), drivers=(0,), warm_up=64, every=4, half_life=100.0))
+    steps_to_accept = int(OPTIONS.accept_s / 15)
+    first = {a.signal for e in looks[deploy : deploy + steps_to_accept] for a in of(e, "s3")}
+    assert RELATION in first
+    # After the refit at 1024 steps the signals are closer to what is expected than ever: no anomaly.
+    assert not [a for e in looks[deploy + steps_to_accept :] for a in of(e, "s3")]
