@@ -1,7 +1,7 @@
 """Memory and time of a whole `governor train --source prometheus --since 14d` over a large mesh.
 
-The Prometheus is a stand-in on 127.0.0.1 in a process of its own: it answers range queries with daily waves, so that the
-memory measured is that of the reader and the job alone. Baseline: the size of the history itself, four bytes a value.
+The Prometheus is a stand-in on 127.0.0.1 in a process of its own: it answers range queries with daily waves, so
+that the memory measured is that of the reader and the job alone. Baseline: the history, four bytes a value.
 """
 
 from __future__ import annotations
