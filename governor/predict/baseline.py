@@ -3,8 +3,8 @@
     naive:           q-quantile at t + h = from_z(z(t) + Q_q[z(u) - z(u - h)])
     seasonal naive:  q-quantile at t + h = from_z(z(t + h - P) + Q_q[z(u) - z(u - P)]),  P one day or one week
 
-z is the log of the rate over its own level, u runs over the last day (the last period for the seasonal one), Q_q is
-the empirical quantile. Source: Hyndman and Athanasopoulos, Forecasting: Principles and Practice, 5.2 and 5.5.
+z is the log of the rate over its own level, u runs over the last day (the last period for the seasonal one), Q_q
+is the empirical quantile. Source: Hyndman and Athanasopoulos, Forecasting: Principles and Practice, 5.2 and 5.5.
 """
 
 from __future__ import annotations

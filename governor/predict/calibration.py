@@ -1,16 +1,16 @@
 """Adaptive conformal calibration: the band of each service is widened until it holds what it says it holds.
 
-Per service and horizon, and apart for the lower and the upper end, each with its own share a of misses (target 0.1):
+Per service and horizon, apart for the lower and the upper end, each with its own share a of misses (target 0.1):
 
     score  E = z_lo - z  (or z - z_hi)           how far an outcome lay beyond the raw quantile
     offset   = quantile at 1 - a of the scores of the calibration part of the training
     a       <- a + 0.01 * (0.1 - miss)
 
-A miss makes the next band wider, a hit a little narrower, so that the long-run share of misses is the target whatever
-the load does. An a below zero widens beyond the largest score seen: no band is ever infinite. The scores stay those of
-the training: with a service's own last hundred in their place, one spike widened its band for days and the loss grew by
-a tenth. Source: Gibbs and Candes, Adaptive Conformal Inference Under Distribution Shift, 2021; scores after Romano et
-al., Conformalized Quantile Regression, 2019.
+A miss makes the next band wider, a hit a little narrower, so that the long-run share of misses is the target
+whatever the load does. An a below zero widens beyond the largest score seen: no band is ever infinite. The scores
+stay those of the training: with a service's own last hundred in their place, one spike widened its band for days
+and the loss grew by a tenth. Source: Gibbs and Candes, Adaptive Conformal Inference Under Distribution Shift,
+2021; scores after Romano et al., Conformalized Quantile Regression, 2019.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ RATE = 0.01
 FARTHEST = (-0.5, 0.5)
 """Bounds of the adaptive share, so that a long outage does not take as long to forget."""
 MEMORY = 1.0 / 100.0
-"""Weight of the newest outcome in the monitored coverage and errors."""
+"""Weight of the newest outcome in the monitored coverage."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,9 +45,7 @@ class Calibration:
     offsets: FloatArray
     """(S, H, 2) what is added to either end now, in z."""
     coverage: FloatArray
-    """(S, H) recent share of outcomes within the calibrated band, exponentially weighted; starts at its target."""
-    errors: FloatArray
-    """(S, H, 2) recent mean absolute error in z of the model's middle and of the last value."""
+    """(S, H) recent share of outcomes within the band, exponentially weighted; starts at its target."""
     outcomes: NDArray[np.int32]
     """(S, H) outcomes seen."""
 
@@ -62,7 +60,6 @@ def begin(prior: Prior, services: int, horizons_min: Sequence[float]) -> Calibra
         misses,
         _offsets(scores, misses),
         np.full(shape, 1.0 - 2.0 * MISSES, np.float32),
-        np.zeros((*shape, 2), np.float32),
         np.zeros(shape, np.int32),
     )
 
@@ -78,40 +75,32 @@ def calibrated(state: Calibration, z: NDArray[np.floating]) -> NDArray[np.float6
 def learn(
     state: Calibration,
     z: NDArray[np.floating],
-    newest_z: NDArray[np.floating],
     outcome: NDArray[np.floating],
 ) -> Calibration:
     """The state after the outcomes (S, H) in z of the forecasts whose raw quantiles were `z` (S, H, 3).
 
-    `newest_z` (S,) is the last value known when they were made. An outcome that is NaN, or whose forecast was,
-    teaches nothing.
+    An outcome that is NaN, or whose forecast was, teaches nothing.
     """
-    told = np.isfinite(outcome) & np.isfinite(z).all(axis=-1) & np.isfinite(newest_z)[:, None]
+    told = np.isfinite(outcome) & np.isfinite(z).all(axis=-1)
     if not told.any():
         return state
     band = calibrated(state, z)
     with np.errstate(invalid="ignore"):
         missed = np.stack([outcome < band[..., 0], outcome > band[..., 2]], axis=-1)
-        errors = np.abs(np.stack([z[..., 1], np.broadcast_to(newest_z[:, None], outcome.shape)], -1) - outcome[..., None])
     adapted = np.clip(state.misses + RATE * (MISSES - missed), *FARTHEST)
     misses = np.where(told[..., None], adapted, state.misses).astype(np.float32)
-    # The first outcomes weigh alike, so that the errors mean something from the start.
-    weight = np.maximum(MEMORY, 1.0 / (1.0 + state.outcomes))[..., None]
     coverage = state.coverage + MEMORY * (~missed.any(axis=-1) - state.coverage)
     return replace(
         state,
         misses=misses,
         offsets=_offsets(state.scores, misses),
         coverage=np.where(told, coverage, state.coverage).astype(np.float32),
-        errors=np.where(
-            told[..., None], state.errors + weight * (errors - state.errors), state.errors
-        ).astype(np.float32),
         outcomes=state.outcomes + told.astype(np.int32),
     )
 
 
 def _offsets(scores: FloatArray, misses: FloatArray) -> FloatArray:
-    """Quantiles of the scores (H, 2, N) at 1 - misses (S, H, 2), linear between them; past the end by their range."""
+    """Quantiles of the scores (H, 2, N) at 1 - misses (S, H, 2), linear between; past the end by their range."""
     last = scores.shape[-1] - 1
     place = np.clip((1.0 - misses) * (last + 1) - 0.5, 0.0, last)
     low = np.floor(place).astype(np.intp)

@@ -4,12 +4,13 @@ Everything is relative to a service's own level L (mean of the last hour, but at
 
     z(x) = log(x / L + 0.05)
 
-so that twice the load gives the same features and, scaled back, twice the forecast. One global model then serves all
-services, also those it has never seen. The offset keeps a silent minute finite. Features are in hours and minutes, not
-in steps, so that one model serves grids of 1 minute and of 5. The hour of the day is not among them: it means another
-thing to each service, whose own day is in the columns of yesterday and last week; of the calendar there is only the
-weekend (UTC), as yesterday tells little where a working day follows a Sunday. Source: global forecasting models, Montero-Manso and
-Hyndman 2021; the log ratio to the same time yesterday is the multiplicative seasonal index.
+so that twice the load gives the same features and, scaled back, twice the forecast. One global model then serves
+all services, also those it has never seen. The offset keeps a silent minute finite. Features are in hours and
+minutes, not in steps, so that one model serves grids of 1 minute and of 5. The hour of the day is not among them:
+it means another thing to each service, whose own day is in the columns of yesterday and last week; of the
+calendar there is only the weekend (UTC), as yesterday tells little where a working day follows a Sunday. Source:
+global forecasting models, Montero-Manso and Hyndman 2021; the log ratio to the same time yesterday is the
+multiplicative seasonal index.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +30,8 @@ OFFSET = 0.05
 """In z: a rate of zero is log(0.05) below the level."""
 HORIZONS_MIN = (1, 5, 15, 30, 60)
 """Minutes ahead that the governor asks for."""
+CHANGES = 96
+"""Changes that a mean absolute change is taken over."""
 _MEANS_MIN = (5, 10, 15, 30, 60, 120, 240, 720, 1440)
 _WINDOWS_S = (900.0, 3600.0)
 """Widths of the windows around the same time yesterday and last week."""
@@ -49,8 +53,6 @@ NAMES: tuple[str, ...] = (
     "weekend",
     "weekend_yesterday",
 )
-HISTORY_S = 7.0 * DAY_S + 7_200.0
-"""Seconds that features look back at most; what is not there is NaN."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,8 +66,8 @@ class Features:
 
 
 def feature_hash() -> str:
-    """Changes with whatever changes the meaning of a column; a model and the code that serves it must agree on it."""
-    text = "|".join(("v1", *NAMES, f"{OFFSET}", *(f"{w}" for w in _WINDOWS_S)))
+    """Changes with whatever changes the meaning of a column; model and server must agree on it."""
+    text = "|".join(("v2", *NAMES, f"{OFFSET}", *(f"{w}" for w in _WINDOWS_S)))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -81,14 +83,13 @@ def from_z(z: NDArray[np.floating], level: NDArray[np.float64]) -> NDArray[np.fl
 
 def features(history: RateHistory, horizons_min: Sequence[float]) -> Features:
     """Rows of all services of `history` for the horizons, from the history's end on; no loop over services."""
-    values = rates_only(history.values[:, -history.steps(HISTORY_S) :])
-    past = _Past(values, history)
+    past = _Past(history)
     day = past.mean(DAY_S)
     level = np.fmax(past.mean(3600.0), 0.1 * day)
     level = np.where(level > 0.0, level, np.nan)
     fixed = _fixed(past, level)
     horizons = np.asarray(horizons_min, dtype=np.float64)
-    rows = np.empty((len(values), len(horizons), len(NAMES)), np.float32)
+    rows = np.empty((len(history.values), len(horizons), len(NAMES)), np.float32)
     for h, minutes in enumerate(horizons):
         columns = {**fixed, **_at_horizon(past, level, float(minutes))}
         for f, name in enumerate(NAMES):
@@ -97,32 +98,53 @@ def features(history: RateHistory, horizons_min: Sequence[float]) -> Features:
 
 
 class _Past:
-    """Means over windows of the past, in seconds before the end; NaN where nothing in a window is known."""
+    """Means over windows of the past, in seconds before the end; NaN where nothing in a window is known.
 
-    def __init__(self, values: FloatArray, history: RateHistory) -> None:
-        self.known = np.isfinite(values)
-        self.values = np.where(self.known, values, np.float32(0.0))
+    The last day is summed up once; what lies further back is only read where a window asks for it.
+    """
+
+    def __init__(self, history: RateHistory) -> None:
         self.end_at, self.step_s, self.steps = history.end_at, history.step_s, history.steps
-        self.width = values.shape[1]
+        self._history, self.width = history, history.values.shape[1]
+        self.recent = rates_only(history.values[:, -(self.steps(DAY_S) + self.steps(3600.0)) :])
+        known = np.isfinite(self.recent)
+        self._before = self.width - self.recent.shape[1]
+        self._totals = _running(np.where(known, self.recent, np.float32(0.0)), np.float64)
+        self._counts = _running(known, np.int32)
 
     def mean(self, seconds: float, ending_s: float = 0.0) -> NDArray[np.float64]:
         """(S,) mean over the window of `seconds` that ended `ending_s` before the end."""
-        stop = self.width - round(ending_s / self.step_s)
-        window = slice(max(0, stop - self.steps(seconds)), max(0, stop))
-        count = self.known[:, window].sum(axis=1)
-        total = self.values[:, window].sum(axis=1, dtype=np.float64)
+        stop = max(0, self.width - round(ending_s / self.step_s))
+        start = max(0, stop - self.steps(seconds))
+        if start < self._before or stop > self.width:
+            return _mean_known(rates_only(self._history.values[:, start:stop]))
+        first, last = start - self._before, stop - self._before
+        count = self._counts[:, last] - self._counts[:, first]
+        total = self._totals[:, last] - self._totals[:, first]
         return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
     def change(self, lag: int, seconds: float) -> NDArray[np.float64]:
-        """(S,) mean absolute change over `lag` steps, for the changes that ended in the last `seconds`."""
-        first = max(lag, self.width - self.steps(seconds))
-        if first >= self.width:
-            return np.full(len(self.values), np.nan)
-        later, earlier = slice(first, self.width), slice(first - lag, self.width - lag)
-        both = self.known[:, later] & self.known[:, earlier]
-        size = np.abs(self.values[:, later] - self.values[:, earlier])
-        count = both.sum(axis=1)
-        return np.where(count > 0, (size * both).sum(axis=1, dtype=np.float64) / np.maximum(count, 1), np.nan)
+        """(S,) mean absolute change over `lag` steps, of at most CHANGES that ended in the last `seconds`."""
+        width = self.recent.shape[1]
+        first = max(lag, width - self.steps(seconds))
+        apart = max(1, self.steps(seconds) // CHANGES)
+        later = np.arange(width - 1, first - 1, -apart)
+        return _mean_known(np.abs(self.recent[:, later] - self.recent[:, later - lag]))
+
+
+def _running(values: NDArray[Any], kind: type[np.generic]) -> NDArray[Any]:
+    """(S, T + 1) sums of the first 0, 1, ... T columns."""
+    sums = np.zeros((values.shape[0], values.shape[1] + 1), kind)
+    np.cumsum(values, axis=1, out=sums[:, 1:])
+    return sums
+
+
+def _mean_known(values: NDArray[np.floating]) -> NDArray[np.float64]:
+    """(S,) mean of what is not NaN; NaN where nothing is, or there are no columns."""
+    known = np.isfinite(values)
+    count = known.sum(axis=1, dtype=np.int32)
+    total = np.where(known, values, np.float32(0.0)).sum(axis=1, dtype=np.float64)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
 
 def _fixed(past: _Past, level: NDArray[np.float64]) -> dict[str, NDArray[np.float64] | float]:
@@ -136,19 +158,9 @@ def _fixed(past: _Past, level: NDArray[np.float64]) -> dict[str, NDArray[np.floa
     columns["trend_2_h"] = means[120] - to_z(past.mean(7200.0, 7200.0), level)
     columns["roughness_1_h"] = to_z(past.change(1, 3600.0), level)
     columns["roughness_1_day"] = to_z(past.change(1, DAY_S), level)
-    hour = past.steps(3600.0)
-    with np.errstate(invalid="ignore"):
-        recent = np.where(past.known[:, -hour:], past.values[:, -hour:], np.nan)
-        centre = past.mean(3600.0)
-        columns["spread_1_h"] = to_z(_mean_known(np.abs(recent - centre[:, None])), level)
+    distance = np.abs(past.recent[:, -past.steps(3600.0) :] - past.mean(3600.0)[:, None])
+    columns["spread_1_h"] = to_z(_mean_known(distance), level)
     return columns
-
-
-def _mean_known(values: NDArray[np.floating]) -> NDArray[np.float64]:
-    known = np.isfinite(values)
-    count = known.sum(axis=1)
-    total = np.where(known, values, 0.0).sum(axis=1, dtype=np.float64)
-    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
 
 def _at_horizon(

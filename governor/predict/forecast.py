@@ -9,11 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from governor.predict.baseline import naive, season_is_better, seasonal
-from governor.predict.calibration import Calibration, calibrated
 from governor.predict.features import HORIZONS_MIN, features, from_z, to_z
 from governor.predict.gate import Gate, gates
-from governor.predict.history import RateHistory, newest_known
-from governor.predict.model import QUANTILES, TrainedForecast
+from governor.predict.history import RateHistory, newest_known, rates_only
+from governor.predict.mixture import CENTRES, centres
+from governor.predict.model import QUANTILES, TrainedForecast, raw_quantiles
+from governor.predict.online import Online, Told
+from governor.predict.online import quantiles as served
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,11 +25,9 @@ class Forecast:
     horizons_min: tuple[float, ...]
     """Minutes ahead; none is shorter than a step of the history."""
     quantiles: NDArray[np.float64]
-    """(S, H, 3) quantiles 0.1, 0.5 and 0.9 in the history's unit, never decreasing; NaN where nothing can be said."""
-    raw_z: NDArray[np.float64]
-    """(S, H, 3) the model's quantiles before calibration, in z; NaN where there was no model or no level."""
-    newest_z: NDArray[np.float64]
-    """(S,) the last known value in z: with `raw_z` what `calibration.learn` takes once the outcomes are known."""
+    """(S, H, 3) quantiles 0.1, 0.5 and 0.9 in the history's unit, never decreasing; NaN where unknown."""
+    told: Told
+    """What `online.learn` takes once the outcomes are known."""
     level: NDArray[np.float64]
     """(S,) what z is relative to."""
     gate: NDArray[np.int8]
@@ -37,35 +37,52 @@ class Forecast:
 def forecast(
     history: RateHistory,
     trained: TrainedForecast | None,
-    calibration: Calibration | None,
+    online: Online | None,
     horizons_min: Sequence[float] = HORIZONS_MIN,
 ) -> Forecast:
     """Quantiles from the history's end on; without a model, all services get the baseline.
 
-    `calibration` is over the same services and horizons, with a model always there. A horizon shorter than the
+    `online` is over the same services and horizons, with a model always there. A horizon shorter than the
     history's step is answered for one step: nothing finer is known.
     """
-    assert (trained is None) == (calibration is None)
+    assert (trained is None) == (online is None)
     horizons = tuple(max(float(minutes), history.step_s / 60.0) for minutes in horizons_min)
     services = len(history.values)
-    gate = gates(history, calibration)
-    raw, scale = np.full((services, len(horizons), len(QUANTILES)), np.nan), np.full(services, np.nan)
-    quantiles = np.full_like(raw, np.nan)
-    if trained is not None and calibration is not None and services:
-        made = features(history, horizons)
+    gate = gates(history, None if online is None else online.calibration)
+    scale = np.full(services, np.nan)
+    quantiles = np.full((services, len(horizons), len(QUANTILES)), np.nan)
+    told = Told(quantiles, np.full((*quantiles.shape[:2], CENTRES), np.nan))
+    if trained is not None and online is not None and services:
+        # Horizons shorter than a step are one and the same.
+        apart, place = np.unique(horizons, return_inverse=True)
+        made = features(history, apart.tolist())
         scale = made.level
-        raw = np.sort(trained.model.predict(made.rows).astype(np.float64).reshape(raw.shape), axis=-1)
+        raw = raw_quantiles(trained.model, made.rows).reshape(services, len(apart), len(QUANTILES))[:, place]
         raw[np.isnan(scale)] = np.nan
-        quantiles = from_z(calibrated(calibration, raw), scale[:, None, None])
+        newest = to_z(newest_known(history), scale)
+        rows = made.rows.reshape(services, len(apart), -1)
+        told = Told(raw, centres(rows, newest)[:, place])
+        quantiles = from_z(served(online, told), scale[:, None, None])
     elsewhere = gate != Gate.MODEL
     if elsewhere.any():
         rest = RateHistory(history.values[elsewhere], history.end_at, history.step_s)
         quantiles[elsewhere] = baseline(rest, horizons)
-    return Forecast(horizons, quantiles, raw, to_z(newest_known(history), scale), scale, gate)
+    return Forecast(horizons, quantiles, told, scale, gate)
+
+
+def outcomes(made: Forecast, made_at: float, history: RateHistory) -> NDArray[np.float64]:
+    """(S, H) in z what came true of `made` in the newest step of `history`; NaN where it was of another moment.
+
+    `made_at` is the end of the history that it was made from. Its services are those of `history`, in that order.
+    """
+    ahead = history.end_at - made_at
+    due = np.abs(np.asarray(made.horizons_min) * 60.0 - ahead) < history.step_s / 2.0
+    newest = to_z(rates_only(history.values[:, -1]), made.level)
+    return np.where(due, newest[:, None], np.nan)
 
 
 def baseline(history: RateHistory, horizons_min: Sequence[float]) -> NDArray[np.float64]:
-    """(S, H, 3) per service and horizon the naive or the seasonal naive, whichever erred less over the last day."""
+    """(S, H, 3) the naive or the seasonal naive, whichever erred less over the last day, per horizon."""
     plain = naive(history, horizons_min, QUANTILES)
     daily = seasonal(history, horizons_min, QUANTILES)
     for h, minutes in enumerate(horizons_min):

@@ -11,7 +11,7 @@ from governor.predict.calibration import Calibration
 from governor.predict.history import DAY_S, RateHistory, newest_known, rates_only
 
 ENOUGH_S = 3600.0
-"""History that the model's level and lags need: all new services get the model an hour after they were first seen."""
+"""History that the model's level and lags need, but see KNOWN: new services wait for half an hour."""
 KNOWN = 0.5
 """Share of that hour which must be known."""
 JUDGED_AFTER = 24
@@ -26,10 +26,9 @@ class Gate(IntEnum):
     MODEL = 0
     NO_MODEL = 1
     COVERAGE = 2
-    WORSE = 3
-    TOO_SHORT = 4
-    NO_LOAD = 5
-    STALE = 6
+    TOO_SHORT = 3
+    NO_LOAD = 4
+    STALE = 5
 
     @property
     def sentence(self) -> str:
@@ -42,19 +41,20 @@ _SENTENCES = {
     Gate.NO_MODEL: "baseline: no trained model could be loaded",
     Gate.NO_LOAD: "baseline: no load was seen in the last day",
     Gate.TOO_SHORT: "baseline: less than half of the last hour is known, the model needs that much",
-    Gate.WORSE: "baseline: the model has erred more than the last value did lately, the load has drifted",
     Gate.STALE: "no forecast: nothing is known of the last 15 minutes",
     Gate.COVERAGE: "baseline: the model's band no longer holds what it says, the load has drifted",
 }
 
 
 def drifted(calibration: Calibration) -> NDArray[np.bool_]:
-    """(S,) whether the model has lost a service: its band no longer holds, or the last value does better."""
-    return np.asarray(_lost(calibration) | _worse(calibration))
+    """(S,) whether the band of a service no longer holds what it says; who errs less is the mixture's to weigh."""
+    coverage = calibration.coverage.mean(axis=1)
+    judged = (calibration.outcomes >= JUDGED_AFTER).all(axis=1)
+    return np.asarray(judged & ((coverage < COVERAGE[0]) | (coverage > COVERAGE[1])))
 
 
 def gates(history: RateHistory, calibration: Calibration | None) -> NDArray[np.int8]:
-    """(S,) Gate values; `calibration` is None where there is no model. The last reason of Gate that applies is told."""
+    """(S,) Gate values, the last reason that applies; `calibration` is None where there is no model."""
     values = rates_only(history.values[:, -history.steps(DAY_S) :])
     known = np.isfinite(values)
     hour = history.steps(ENOUGH_S)
@@ -62,23 +62,8 @@ def gates(history: RateHistory, calibration: Calibration | None) -> NDArray[np.i
     if calibration is None:
         gate[:] = Gate.NO_MODEL
     else:
-        gate[_lost(calibration)] = Gate.COVERAGE
-        gate[_worse(calibration)] = Gate.WORSE
+        gate[drifted(calibration)] = Gate.COVERAGE
     gate[known[:, -hour:].sum(axis=1) < KNOWN * hour] = Gate.TOO_SHORT
     gate[np.where(known, values, 0.0).sum(axis=1) <= 0.0] = Gate.NO_LOAD
     gate[np.isnan(newest_known(history))] = Gate.STALE
     return gate
-
-
-def _lost(calibration: Calibration) -> NDArray[np.bool_]:
-    coverage = calibration.coverage.mean(axis=1)
-    return np.asarray(_judged(calibration) & ((coverage < COVERAGE[0]) | (coverage > COVERAGE[1])))
-
-
-def _worse(calibration: Calibration) -> NDArray[np.bool_]:
-    model, newest = np.moveaxis(calibration.errors.sum(axis=1), -1, 0)
-    return np.asarray(_judged(calibration) & (model > newest))
-
-
-def _judged(calibration: Calibration) -> NDArray[np.bool_]:
-    return np.asarray((calibration.outcomes >= JUDGED_AFTER).all(axis=1))

@@ -1,7 +1,8 @@
 """The coarse history of request rates that a forecast looks back on, on one even grid of time.
 
-What is not a rate (negative, infinite, missing) is NaN, never zero. Clocks jump and sources repeat themselves: the grid
-takes samples in any order, the later of two for one moment wins, and what lies outside the grid is left out.
+What is not a rate (negative, infinite, missing) is NaN, never zero. Clocks jump and sources repeat themselves:
+the grid takes samples in any order, the later of two for one moment wins, and what lies outside the grid is left
+out.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Conformalized quantile regression: how far outcomes lay beyond the raw band, on time that was not fitted.
 
-Kept per bucket of horizons as SCORES evenly spaced quantiles, which is what a new service's calibration starts with.
-Source: Romano, Patterson and Candes, Conformalized Quantile Regression, 2019.
+Kept per bucket of horizons as SCORES evenly spaced quantiles, which is what a new service's calibration starts
+with. Source: Romano, Patterson and Candes, Conformalized Quantile Regression, 2019.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from governor.errors import TrainingError
-from governor.predict.model import Prior, QuantileModel
+from governor.predict.model import Prior, QuantileModel, raw_quantiles
 from governor.train.dataset import Rows
 
 BUCKETS_MIN = (5.0, 15.0, 30.0, 60.0)
@@ -25,7 +25,7 @@ def prior_of(model: QuantileModel, data: Rows) -> Prior:
         raise TrainingError(
             f"only {len(data.z)} outcomes to calibrate on, {FEWEST} are needed; come back with more history"
         )
-    raw = np.sort(model.predict(data.rows), axis=1)
+    raw = raw_quantiles(model, data.rows)
     beyond = np.stack([raw[:, 0] - data.z, data.z - raw[:, 2]])
     levels = (np.arange(SCORES) + 0.5) / SCORES
     everywhere = np.quantile(beyond, levels, axis=1).T

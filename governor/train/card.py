@@ -52,7 +52,8 @@ def _origin(facts: Facts, split: Split, shape: Shape) -> list[str]:
         "# Load forecast",
         "",
         f"Gradient-boosted quantile models (0.1, 0.5, 0.9; {shape.trees} trees of {shape.leaves} leaves) over",
-        f"{len(NAMES)} features (hash {feature_hash()}), for up to 60 minutes ahead, on grids of 1, 5 and 60 minutes.",
+        f"{len(NAMES)} features (hash {feature_hash()}), for up to 60 minutes ahead, on grids of 1, 5 and 60",
+        "minutes.",
         "",
         f"* Data: {trained.source}",
         (

@@ -17,6 +17,8 @@ CHALLENGER, CHAMPION, NAIVE, SEASONAL = "challenger", "champion", "naive", "seas
 Scores = Mapping[str, Mapping[str, Score]]
 """Group (and group + UNSEEN: only series that took no part in the training) to method to score."""
 UNSEEN = ", series unseen"
+NOISE = 1.01
+"""Most that its loss may be of the champion's: two seeds differ by some half per cent."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class Contest:
 
 
 def contest(windows: Sequence[Windows], challenger: TrainedForecast, champion: TrainedForecast | None) -> Contest:
-    """Score all, group by group; the challenger must beat each other method over the groups, and keep its band."""
+    """Score all, group by group; the challenger must beat each other method in every one, and keep its band."""
     said: dict[str, list[Quantiles]] = {
         CHALLENGER: [model_quantiles(one, challenger.model, challenger.prior) for one in windows],
         NAIVE: [one.naive for one in windows],
@@ -63,23 +65,24 @@ def contest(windows: Sequence[Windows], challenger: TrainedForecast, champion: T
 
 
 def ratio(scores: Scores, method: str) -> float:
-    """The challenger's WQL over `method`'s, geometric mean over the groups; below one: the challenger is better."""
-    pairs = [
-        (of_group[CHALLENGER].wql, of_group[method].wql)
-        for group, of_group in scores.items()
-        if not group.endswith(UNSEEN)
-    ]
-    logs = [np.log(max(ours, 1e-12) / max(theirs, 1e-12)) for ours, theirs in pairs]
+    """The challenger's WQL over `method`'s, geometric mean over the groups; below one: it is better."""
+    logs = [np.log(_over(of_group, method)) for group, of_group in scores.items() if not group.endswith(UNSEEN)]
     return float(np.exp(np.mean(logs)))
+
+
+def _over(of_group: Mapping[str, Score], method: str) -> float:
+    """The challenger's WQL over that of `method` in one group."""
+    return max(of_group[CHALLENGER].wql, 1e-12) / max(of_group[method].wql, 1e-12)
 
 
 def _lost(scores: Scores, others: set[str]) -> list[str]:
     if not scores:
         return ["there was nothing to score: too little of the held-back time is known"]
     reasons = [
-        f"it does not beat {method}: its loss is {found:.3f} times as large"
-        for method in sorted(others)
-        if (found := ratio(scores, method)) >= 1.0
+        f"it does not beat {method} on {group}: its loss is {found:.3f} times as large"
+        for group, of_group in scores.items()
+        for method in sorted(others & of_group.keys())
+        if (found := _over(of_group, method)) > (NOISE if method == CHAMPION else 1.0)
     ]
     low, high = COVERAGE
     for group, of_group in scores.items():

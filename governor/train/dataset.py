@@ -15,8 +15,8 @@ from governor.predict.features import NAMES, features, to_z
 from governor.predict.history import RateHistory
 from governor.train.series import Series
 
-ROWS = 120_000
-"""For fitting: 15 MB, whatever the history's length."""
+ROWS = 360_000
+"""For fitting: 60 MB, whatever the history's length."""
 CALIBRATION_ROWS = 30_000
 PER_ORIGIN = 5
 """Horizons drawn at each origin."""

@@ -35,7 +35,7 @@ class Split:
 
 
 def held_out(series: Sequence[Series], split: Split) -> frozenset[str]:
-    """Names of the series that are only ever scored: every n-th of each group by name, never a group's only one."""
+    """Names of the series that are only ever scored: every n-th of a group by name, never its only one."""
     names: set[str] = set()
     if split.held_out <= 0.0:
         return frozenset()

@@ -11,11 +11,13 @@ from numpy.typing import NDArray
 
 from governor.domain import FloatArray
 from governor.predict.baseline import naive, seasonal
-from governor.predict.calibration import begin, calibrated, learn
+from governor.predict.calibration import calibrated
 from governor.predict.features import features, from_z, to_z
 from governor.predict.gate import drifted
 from governor.predict.history import newest_known
-from governor.predict.model import QUANTILES, Prior, QuantileModel
+from governor.predict.mixture import centres
+from governor.predict.model import QUANTILES, Prior, QuantileModel, raw_quantiles
+from governor.predict.online import Told, begin, learn, quantiles
 from governor.train.dataset import WARM_UP_S, Tick, horizons_of
 from governor.train.series import Series, Split
 
@@ -78,20 +80,23 @@ def windows_of(
 def model_quantiles(windows: Windows, model: QuantileModel, prior: Prior, *, online: bool = True) -> Quantiles:
     """What would have served at each origin: `model`, calibrated by `prior`.
 
-    If `online`, the calibration learns from all outcomes known by then, and where the model has lost the series the
-    naive forecast serves, as in `predict.forecast`.
+    If `online`, weights and calibration learn from all outcomes known by then, and where the model has lost the
+    series the naive forecast serves, as in `predict.forecast`; else it is the model alone with the calibration of
+    `prior`.
     """
     shape = windows.rows.shape
-    raw = np.sort(model.predict(windows.rows.reshape(-1, shape[-1])).astype(np.float64), axis=1)
-    raw = raw.reshape(*shape[:2], len(QUANTILES))
+    raw = raw_quantiles(model, windows.rows.reshape(-1, shape[-1])).reshape(*shape[:2], len(QUANTILES))
     outcome = to_z(windows.actual, windows.level[:, None])
     state = begin(prior, 1, [float(minutes) for minutes in windows.horizons_min])
     said, lost = np.empty_like(raw), np.zeros(len(raw), np.bool_)
+    if not online:
+        return from_z(calibrated(state.calibration, raw), windows.level[:, None, None])
     for origin in range(len(raw)):
-        said[origin] = calibrated(state, raw[[origin]])[0]
-        if online:
-            lost[origin] = drifted(state)[0]
-            state = learn(state, raw[[origin]], windows.newest_z[[origin]], outcome[[origin]])
+        one = slice(origin, origin + 1)
+        told = Told(raw[one], centres(windows.rows[one], windows.newest_z[one]))
+        said[origin] = quantiles(state, told)[0]
+        lost[origin] = drifted(state.calibration)[0]
+        state = learn(state, told, outcome[one])
     return np.where(lost[:, None, None], windows.naive, from_z(said, windows.level[:, None, None]))
 
 

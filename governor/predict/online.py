@@ -1,0 +1,83 @@
+"""What the forecast learns while it serves: the weights of the experts and the width of the band, per service.
+
+begin -> forecast -> (an outcome becomes known) -> learn -> forecast ...      carried, when services come and go
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from governor.predict import calibration, mixture
+from governor.predict.model import Prior
+
+
+@dataclass(frozen=True, eq=False)
+class Online:
+    """State for S services and H horizons."""
+
+    mixture: mixture.Mixture
+    calibration: calibration.Calibration
+
+
+@dataclass(frozen=True, eq=False)
+class Told:
+    """What was said of S services at H horizons, as far as learning from it goes; all in z."""
+
+    model: NDArray[np.float64]
+    """(S, H, 3) the model's own quantiles; NaN where there was no model or no level."""
+    centres: NDArray[np.float64]
+    """(S, H, mixture.CENTRES)."""
+
+
+def begin(prior: Prior, services: int, horizons_min: Sequence[float]) -> Online:
+    """State of services without any outcome of their own."""
+    return Online(mixture.begin(services, len(horizons_min)), calibration.begin(prior, services, horizons_min))
+
+
+def quantiles(state: Online, told: Told) -> NDArray[np.float64]:
+    """(S, H, 3) mixed and calibrated, in z."""
+    return calibration.calibrated(state.calibration, mixture.mixed(state.mixture, told.model, told.centres))
+
+
+def learn(state: Online, told: Told, outcome: NDArray[np.floating]) -> Online:
+    """The state after the outcomes (S, H) in z of `told`; NaN teaches nothing."""
+    said = mixture.mixed(state.mixture, told.model, told.centres)
+    return Online(
+        mixture.learn(state.mixture, told.model, told.centres, outcome),
+        calibration.learn(state.calibration, said, outcome),
+    )
+
+
+def carried(state: Online, fresh: Online, old: Sequence[str], new: Sequence[str]) -> Online:
+    """State of the services `new` out of that of `old`: who stays keeps its own, who is new has that of `fresh`.
+
+    `fresh` is what `begin` says of the services `new`; one that goes and comes back begins anew.
+    """
+    places = {name: place for place, name in enumerate(old)}
+    kept = np.array([places.get(name, -1) for name in new], np.intp)
+    names = {
+        "mixture": ("offsets", "errors", "losses", "outcomes"),
+        "calibration": ("misses", "offsets", "coverage", "outcomes"),
+    }
+    parts = {
+        part: replace(
+            getattr(fresh, part),
+            **{
+                name: _chosen(getattr(getattr(state, part), name), getattr(getattr(fresh, part), name), kept)
+                for name in of_part
+            },
+        )
+        for part, of_part in names.items()
+    }
+    return Online(**parts)
+
+
+def _chosen(old: NDArray[np.generic], fresh: NDArray[np.generic], kept: NDArray[np.intp]) -> NDArray[np.generic]:
+    """Rows of `fresh`, with those of `old` where `kept` names one."""
+    rows = fresh.copy()
+    rows[kept >= 0] = old[kept[kept >= 0]]
+    return rows
