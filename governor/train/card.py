@@ -51,23 +51,19 @@ def _origin(facts: Facts, split: Split, shape: Shape) -> list[str]:
     return [
         "# Load forecast",
         "",
-        (
-            f"Gradient-boosted quantile models (0.1, 0.5, 0.9; {shape.trees} trees of {shape.leaves} leaves) over "
-            f"{len(NAMES)} features (hash"
-        ),
-        f"{feature_hash()}), for up to 60 minutes ahead, on grids of 1, 5 and 60 minutes.",
+        f"Gradient-boosted quantile models (0.1, 0.5, 0.9; {shape.trees} trees of {shape.leaves} leaves) over",
+        f"{len(NAMES)} features (hash {feature_hash()}), for up to 60 minutes ahead, on grids of 1, 5 and 60",
+        "minutes.",
         "",
         f"* Data: {trained.source}",
         (
             f"* Fitted: {trained.rows:,} rows of {trained.series} series, origins from {trained.begin} to "
-            f"{trained.end}, "
-            f"seed {trained.seed}"
+            f"{trained.end}, seed {trained.seed}"
         ),
         f"* Scored only: {facts.held_out} further series",
         (
-            f"* Of each series' time: fitted to {split.fit:.0%}, calibrated to {split.calibrate:.0%}, the figures "
-            "from "
-            f"{split.score:.0%} to {split.until:.0%}"
+            f"* Of each series' time: fitted to {split.fit:.0%}, calibrated to {split.calibrate:.0%}, the "
+            f"figures from {split.score:.0%} to {split.until:.0%}"
         ),
         f"* Made with {', '.join(f'{name} {number}' for name, number in sorted(facts.libraries.items()))}",
         *([] if facts.champion else ["* There was no model in use to compare with"]),

@@ -84,9 +84,8 @@ def drawing(title: str, curves: Mapping[str, Curve], mark: float | None) -> str:
         parts.append(_text(RIGHT + 42, height + 4, group))
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" '
-        f'height="{HEIGHT}" role="img" aria-label="{escape(title)}">\n<rect width="{WIDTH}" height="{HEIGHT}" fill="#ffffff"/>\n'
-        + "\n".join(parts)
-        + "\n</svg>\n"
+        f'height="{HEIGHT}" role="img" aria-label="{escape(title)}">\n'
+        f'<rect width="{WIDTH}" height="{HEIGHT}" fill="#ffffff"/>\n' + "\n".join(parts) + "\n</svg>\n"
     )
 
 

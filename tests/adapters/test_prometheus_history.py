@@ -1,4 +1,4 @@
-"""Weeks of request rates: in pieces, on one grid, complete or an error; at last from a real Prometheus with two weeks."""
+"""Weeks of request rates: in pieces, on one grid, complete or an error; at last from a real Prometheus."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import NoReturn
 
@@ -86,7 +87,7 @@ def test_pieces_join_without_a_seam_and_none_is_larger_than_allowed(
     asked = sorted(ranges(fake))
     assert len(asked) == 11
     assert all((end - start) // STEP + 1 <= 10 for start, end in asked)
-    assert all(later[0] - earlier[1] == STEP for earlier, later in zip(asked, asked[1:], strict=False))
+    assert all(later[0] - earlier[1] == STEP for earlier, later in pairwise(asked))
     assert heard[-1] == (101, 101)
     assert [done for done, _ in heard] == sorted(done for done, _ in heard)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from governor.adapters.recording import RecordingWriter
 from governor.commands.train_source import seconds
 from governor.errors import DocumentError
 from governor.train import job as job_module
+from governor.train.fit import Shape
 from governor.train.job import Job
 from tests.adapters.fake_prometheus import FakePrometheus, Reply
 from tests.adapters.test_recording import frame
@@ -29,19 +31,21 @@ DAY = 86_400
 
 
 @pytest.fixture(autouse=True)
-def _small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Jobs of the command line are as small as those of the other tests."""
+def small(monkeypatch: pytest.MonkeyPatch) -> list[Shape]:
+    """Jobs of the command line are as small as those of the other tests; the last shape counts."""
     plain = job_module.train
+    shapes = [SMALL.shape]
 
     def train(series: Any, out: Path, job: Job, on_step: Any) -> Any:
         return plain(
             series,
             out,
-            Job(job.seed, rows=SMALL.rows, shape=SMALL.shape, source=job.source, backend=job.backend),
+            replace(job, rows=SMALL.rows, shape=shapes[-1]),
             on_step,
         )
 
     monkeypatch.setattr(job_module, "train", train)
+    return shapes
 
 
 def folder(place: Path, name: str, count: float) -> Path:
@@ -63,7 +67,7 @@ def folder(place: Path, name: str, count: float) -> Path:
 
 
 def test_a_folder_is_trained_on_and_the_winner_is_in_use(
-    call: Call, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    call: Call, tmp_path: Path, capsys: pytest.CaptureFixture[str], small: list[Shape]
 ) -> None:
     source = folder(tmp_path / "data", "load", 8)
     out = tmp_path / "store"
@@ -76,6 +80,8 @@ def test_a_folder_is_trained_on_and_the_winner_is_in_use(
     name = load_forecast(out).name
     assert f"{name} is in use in {out} now" in said.out
     assert "* Data: made up; public domain" in (out / name / "card.md").read_text()
+    # The next one has learned next to nothing.
+    small.append(Shape(trees=2, rate=0.01))
     assert call("train", "--source", str(source), "--out", str(out)) == 1
     said = capsys.readouterr()
     assert "not promoted: it does not beat champion" in said.err

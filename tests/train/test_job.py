@@ -78,19 +78,19 @@ def test_another_seed_gives_another_model(trained: Trained, tmp_path: Path) -> N
     assert train(days(8), tmp_path, replace(SMALL, seed=1), quiet).version != outcome.version
 
 
-def test_the_champion_stays_where_the_challenger_is_no_better(trained: Trained, tmp_path: Path) -> None:
+def test_the_champion_stays_where_the_challenger_is_worse(tmp_path: Path) -> None:
     first = train(days(8), tmp_path, SMALL, quiet)
     before = contents(tmp_path)
     assert first.no_champion is not None
-    second = train(days(8), tmp_path, SMALL, quiet)
+    second = train(days(8), tmp_path, replace(SMALL, shape=Shape(trees=2, rate=0.1)), quiet)
     assert not second.promoted
     assert second.no_champion is None
-    assert second.contest.lost == ("it does not beat champion: its loss is 1.000 times as large",)
+    assert any("does not beat champion" in reason for reason in second.contest.lost)
     assert contents(tmp_path) == before
 
 
 def test_a_model_that_has_learned_nothing_is_not_promoted_and_leaves_no_trace(tmp_path: Path) -> None:
-    outcome = train(days(8), tmp_path, replace(SMALL, shape=Shape(trees=1, rate=0.01)), quiet)
+    outcome = train(days(8), tmp_path, replace(SMALL, shape=Shape(trees=1, leaves=2, rate=0.01)), quiet)
     assert not outcome.promoted
     assert any("does not beat naive" in reason for reason in outcome.contest.lost)
     assert list(tmp_path.iterdir()) == []
