@@ -57,6 +57,8 @@ def fit(data: Rows, seed: int, shape: Shape | None = None, tick: Tick | None = N
     """Fit QUANTILES on `data`; the same data and seed give the same models."""
     size = shape or Shape()
     change, weight = data.z - anchor(data.rows), weights(data.rows)
+    # A column of which nothing is known, such as last week in the first one, cannot be binned; a constant is not used.
+    rows = np.where(np.isnan(data.rows).all(axis=0), np.float32(0.0), data.rows)
     models = []
     for done, quantile in enumerate(QUANTILES):
         model = HistGradientBoostingRegressor(
@@ -71,7 +73,7 @@ def fit(data: Rows, seed: int, shape: Shape | None = None, tick: Tick | None = N
             random_state=seed,
         )
         with threadpool_limits(1):
-            models.append(model.fit(data.rows, change, sample_weight=weight))
+            models.append(model.fit(rows, change, sample_weight=weight))
         if tick is not None:
             tick(done + 1, len(QUANTILES))
     return Fitted(tuple(models))
