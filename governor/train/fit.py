@@ -57,7 +57,7 @@ def fit(data: Rows, seed: int, shape: Shape | None = None, tick: Tick | None = N
     """Fit QUANTILES on `data`; the same data and seed give the same models."""
     size = shape or Shape()
     change, weight = data.z - anchor(data.rows), weights(data.rows)
-    # A column of which nothing is known, such as last week in the first one, cannot be binned; a constant is not used.
+    # A column that is never known, such as last week in the first week, cannot be binned; a constant is not used.
     rows = np.where(np.isnan(data.rows).all(axis=0), np.float32(0.0), data.rows)
     models = []
     for done, quantile in enumerate(QUANTILES):
