@@ -104,8 +104,17 @@ def test_a_forecast_learns_only_from_what_was_known_at_its_origin(windows: list[
     changed = Windows(**{**vars(one), "actual": one.actual.copy()})
     changed.actual[40:] *= 7.0
     again = model_quantiles(changed, model.model, model.prior)
-    np.testing.assert_array_equal(again[:41], said[:41])
-    assert (again[41] != said[41]).any()
+    # Origins are a quarter of an hour apart: the last outcome of the 40th becomes known at the 44th.
+    np.testing.assert_array_equal(again[:44], said[:44])
+    assert (again[44] != said[44]).any()
+
+
+def test_one_forecast_an_hour_is_scored(windows: list[Windows]) -> None:
+    one = windows[0]
+    scored = one.origins[one.scored]
+    assert set(np.diff(scored)) == {12}
+    assert set(np.diff(one.origins)) == {3}
+    assert scored[0] >= 0.8 * STEPS
 
 
 def test_learning_online_makes_up_for_a_model_that_is_off(windows: list[Windows]) -> None:
