@@ -1,10 +1,10 @@
 """The load forecast against naive, seasonal naive, AutoETS on logs and LightGBM on the same features, in one run.
 
 Every hour of the held-back time (the last quarter of each series) is an origin, every step up to an hour ahead an
-outcome. Two models of ours are scored: the one that the training job makes of the first three quarters of this
-very data, and the one that ships. LightGBM learns from the same rows, with its defaults but 200 trees, and is
-calibrated (CQR) on the same part. The targets stand on the last eighth: the eighth before it was used to choose
-the models' shape.
+outcome. Two models of ours are scored: the one that the training job makes of the first part of this very data,
+and the one that ships; between the origins they learn online from outcomes that are known by then, every quarter
+of an hour. LightGBM learns from the same rows, with its defaults but 200 trees, and is calibrated once (CQR) on
+the same part; AutoETS gets the last 600 points. The targets stand on the last eighth.
 """
 
 from __future__ import annotations
