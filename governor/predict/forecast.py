@@ -67,6 +67,7 @@ def forecast(
     if elsewhere.any():
         rest = RateHistory(history.values[elsewhere], history.end_at, history.step_s)
         quantiles[elsewhere] = baseline(rest, horizons)
+        quantiles[gate == Gate.STALE] = np.nan
     return Forecast(horizons, quantiles, told, scale, gate)
 
 

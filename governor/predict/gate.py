@@ -47,7 +47,7 @@ _SENTENCES = {
 
 
 def drifted(calibration: Calibration) -> NDArray[np.bool_]:
-    """(S,) whether the band of a service no longer holds what it says; who errs less is the mixture's to weigh."""
+    """(S,) whether the band of a service no longer holds what it says; who errs less, the mixture weighs."""
     coverage = calibration.coverage.mean(axis=1)
     judged = (calibration.outcomes >= JUDGED_AFTER).all(axis=1)
     return np.asarray(judged & ((coverage < COVERAGE[0]) | (coverage > COVERAGE[1])))

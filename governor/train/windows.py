@@ -1,4 +1,4 @@
-"""Held-back time as a row of forecasts, one an hour, with what came true and what the naive forecasts said."""
+"""Held-back time as a row of forecasts with what came true and what the naive forecasts said."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ from governor.predict.baseline import naive, seasonal
 from governor.predict.calibration import calibrated
 from governor.predict.features import features, from_z, to_z
 from governor.predict.gate import drifted
-from governor.predict.history import newest_known
+from governor.predict.history import RateHistory, newest_known
 from governor.predict.mixture import centres
 from governor.predict.model import QUANTILES, Prior, QuantileModel, raw_quantiles
 from governor.predict.online import Told, begin, learn, quantiles
 from governor.train.dataset import WARM_UP_S, Tick, horizons_of
 from governor.train.series import Series, Split
 
-EVERY_S = 3600.0
-"""Between two origins: all outcomes of one are known at the next."""
-ORIGINS = 3_000
-"""Most origins scored for each group; larger groups are scored less often."""
+EVERY_S = 900.0
+"""Between two origins; one an hour is scored, the others are there to learn from as often as a governor would."""
+SCORED_S = 3600.0
+ORIGINS = 6_000
+"""Most origins for each group; larger groups are looked at less often."""
 Quantiles = NDArray[np.float64]
 """(O, H, 3)."""
 
@@ -91,12 +92,19 @@ def model_quantiles(windows: Windows, model: QuantileModel, prior: Prior, *, onl
     said, lost = np.empty_like(raw), np.zeros(len(raw), np.bool_)
     if not online:
         return from_z(calibrated(state.calibration, raw), windows.level[:, None, None])
+    told = [
+        Told(raw[one], centres(windows.rows[one], windows.newest_z[one]))
+        for one in (slice(origin, origin + 1) for origin in range(len(raw)))
+    ]
+    apart = int(windows.origins[1] - windows.origins[0]) if len(raw) > 1 else 1
+    later = -(-len(windows.horizons_min) // apart)
     for origin in range(len(raw)):
-        one = slice(origin, origin + 1)
-        told = Told(raw[one], centres(windows.rows[one], windows.newest_z[one]))
-        said[origin] = quantiles(state, told)[0]
+        if origin >= later:
+            # Of this origin, the last outcome has just become known.
+            then = origin - later
+            state = learn(state, told[then], outcome[[then]])
+        said[origin] = quantiles(state, told[origin])[0]
         lost[origin] = drifted(state.calibration)[0]
-        state = learn(state, told, outcome[one])
     return np.where(lost[:, None, None], windows.naive, from_z(said, windows.level[:, None, None]))
 
 
@@ -105,6 +113,12 @@ def _origins(one: Series, split: Split, stride: int) -> NDArray[np.intp]:
     steps, ahead = history.values.shape[1], len(horizons_of(history))
     first = max(int(split.fit * steps), history.steps(WARM_UP_S))
     return np.arange(first, int(split.until * steps) - ahead + 1, stride * history.steps(EVERY_S))
+
+
+def _scored(origins: NDArray[np.intp], history: RateHistory) -> NDArray[np.bool_]:
+    """(O,) one an hour, all if they are no closer."""
+    apart = int(origins[1] - origins[0]) if len(origins) > 1 else 1
+    return np.asarray(np.arange(len(origins)) % max(1, history.steps(SCORED_S) // apart) == 0)
 
 
 def _window(one: Series, unseen: bool, origins: NDArray[np.intp], split: Split) -> Windows | None:
@@ -130,7 +144,7 @@ def _window(one: Series, unseen: bool, origins: NDArray[np.intp], split: Split) 
         unseen,
         horizons,
         origins,
-        origins >= int(split.score * history.values.shape[1]),
+        _scored(origins, history) & (origins >= int(split.score * history.values.shape[1])),
         np.stack(rows),
         np.array(level),
         np.where(said, actual, np.nan),
