@@ -53,7 +53,7 @@ def main(services: int, json_path: Path | None) -> int:
         Row("baseline: the history itself", (history.values.nbytes / 2**20,), "MiB"),
         Row("peak after reading", (read_mib,), "MiB"),
         Row("peak of the whole job", (_peak_mib(),), "MiB", TARGET_MIB, at_least=False),
-        Row("reading, of which the stand-in's share", (read_s,), "s", note="a stand-in in Python answers"),
+        Row("reading, the stand-in's answering included", (read_s,), "s", note="a stand-in in Python answers"),
         Row("fit, calibration, export, contest, promotion", (job_s,), "s", note=f"promoted: {outcome.promoted}"),
     ]
     return finish(f"Training: {services:,} services, {DAYS} days at {STEP_S // 60} minutes", rows, json_path)

@@ -27,6 +27,7 @@ from tests.train.conftest import SMALL, days
 
 from .conftest import Call
 
+pytestmark = pytest.mark.timeout(180)
 DAY = 86_400
 
 

@@ -15,7 +15,7 @@ from governor.train.job import Outcome, train
 
 from .conftest import SMALL, days, quiet
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(180)
 
 
 def cluster_of(workers: int) -> LocalCluster:

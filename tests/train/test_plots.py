@@ -11,6 +11,8 @@ import pytest
 from governor.train.job import Outcome
 from governor.train.plots import BOTTOM, COVERAGE_PLOT, LOSS_PLOT, TOP, drawing
 
+pytestmark = pytest.mark.timeout(180)
+
 
 @pytest.mark.parametrize("name", [COVERAGE_PLOT, LOSS_PLOT])
 def test_a_job_draws_one_line_through_all_horizons(trained: tuple[Path, Outcome], name: str) -> None:
