@@ -59,6 +59,11 @@ def test_one_spike_does_not_choose_the_expert() -> None:
     assert np.abs(after - before).max() < 0.2
 
 
+def test_one_outcome_counts_at_most_so_much() -> None:
+    state = learn(begin(PRIOR, 1, [60.0]), told(-3.0, 0.0), outcome(0.0))
+    assert state.mixture.losses.max() == mixture.LARGEST
+
+
 @pytest.mark.parametrize("width", [0.02, 0.2, 0.6])
 def test_the_band_comes_to_hold_what_it_says(width: float) -> None:
     rng = np.random.default_rng(2)

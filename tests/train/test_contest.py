@@ -46,8 +46,8 @@ def series(name: str, group: str, *, daily: bool, seed: int) -> Series:
 @pytest.fixture(scope="module")
 def windows() -> list[Windows]:
     both = [
-        series("a", "waves", daily=True, seed=0),
-        series("b", "waves", daily=True, seed=1),
+        series("a", "days", daily=True, seed=0),
+        series("b", "days", daily=True, seed=1),
         series("c", "walk", daily=False, seed=2),
     ]
     return windows_of(both, frozenset({"b"}), Split(score=0.8))
@@ -58,10 +58,10 @@ def of_group(windows: list[Windows], group: str) -> list[Windows]:
 
 
 def test_who_beats_all_wins(windows: list[Windows]) -> None:
-    result = contest(of_group(windows, "waves"), trained(), None)
+    result = contest(of_group(windows, "days"), trained(), None)
     assert result.won, result.lost
-    assert set(result.scores) == {"waves", "waves" + UNSEEN}
-    assert set(result.scores["waves"]) == {CHALLENGER, NAIVE, SEASONAL}
+    assert set(result.scores) == {"days", "days" + UNSEEN}
+    assert set(result.scores["days"]) == {CHALLENGER, NAIVE, SEASONAL}
 
 
 def test_a_single_group_that_is_lost_loses_the_contest(windows: list[Windows]) -> None:
@@ -69,18 +69,18 @@ def test_a_single_group_that_is_lost_loses_the_contest(windows: list[Windows]) -
     assert ratio(result.scores, NAIVE) < 1.0
     assert not result.won
     assert any(reason.startswith(f"it does not beat {NAIVE} on walk") for reason in result.lost)
-    assert not any(f"{NAIVE} on waves" in reason for reason in result.lost)
+    assert not any(f"{NAIVE} on days" in reason for reason in result.lost)
 
 
 def test_a_challenger_worse_than_the_model_in_use_loses(windows: list[Windows]) -> None:
-    chosen = of_group(windows, "waves")
+    chosen = of_group(windows, "days")
     result = contest(chosen, trained(off=0.2), trained())
-    assert any(f"{CHAMPION} on waves" in reason for reason in result.lost)
+    assert any(f"{CHAMPION} on days" in reason for reason in result.lost)
     assert contest(chosen, trained(), trained(off=0.2)).won
 
 
 def test_an_equal_of_the_model_in_use_is_within_noise(windows: list[Windows]) -> None:
-    assert contest(of_group(windows, "waves"), trained(), trained()).won
+    assert contest(of_group(windows, "days"), trained(), trained()).won
 
 
 def test_nothing_to_score_is_no_victory() -> None:
