@@ -120,7 +120,8 @@ def _past(settings: Settings) -> LearnedState:
 def _with_model(settings: Settings, options: CycleOptions) -> CycleOptions:
     with closing(models_of(settings)) as store:
         trained, reason = store.current()
-    if reason:
+    # Without a folder of one's own it is no news that the naive forecast serves; the forecast's words say so.
+    if reason and settings.models is not None:
         warn(f"warning: {reason}")
     return replace(options, trained=trained)
 
