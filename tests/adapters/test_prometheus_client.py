@@ -15,7 +15,7 @@ from governor.errors import SourceError, SourceRefused, SourceUnreachable
 
 from .fake_prometheus import NOW, FakePrometheus, Reply
 
-UP = "vector(1)"
+UP = "up"
 
 
 @pytest.fixture

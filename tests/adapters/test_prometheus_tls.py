@@ -14,7 +14,7 @@ from governor.errors import SourceUnreachable
 
 from .fake_prometheus import FakePrometheus
 
-UP = "vector(1)"
+UP = "up"
 
 
 @pytest.fixture(scope="module")
