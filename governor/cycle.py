@@ -2,8 +2,8 @@
 
     observe -> verify -> detect, predict -> decide -> guard -> apply -> record
 
-The twin's proof joins here when it exists. `run`, `recommend`, the
-benchmarks and the demo call this same function; they differ only in the ports they hand to it.
+The twin's proof joins here when it exists. `run`, `recommend`, the benchmarks and the demo call this same
+function; they differ only in the ports they hand to it.
 """
 
 from __future__ import annotations

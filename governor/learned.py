@@ -11,13 +11,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
+from governor.decide.load import Array
 from governor.decide.outlook import Outlook
 from governor.detect.diagnosis import Diagnosis, diagnose
-from governor.detect.mesh import service_signals
+from governor.detect.mesh import rate_of, tables_of
 from governor.detect.stage import DetectState, Options
-from governor.domain import MeshFrame
+from governor.domain import FloatArray, MeshFrame
 from governor.explain.findings import ExpectedLoad, Findings
 from governor.predict import demand
 from governor.predict.demand import Demand
@@ -69,15 +69,17 @@ def learn(
     detection, load = state.detection, state.demand
     services = frame.index.services
     for finer in frame.within:
-        detection, _ = diagnose(detection, finer, options.detection)
-    detection, diagnosis = diagnose(detection, frame, options.detection)
-    rate, _, _ = service_signals(frame)
+        detection, _ = diagnose(detection, finer, tables_of(finer), options.detection)
+    tables = tables_of(frame)
+    detection, diagnosis = diagnose(detection, frame, tables, options.detection)
+    rate = rate_of(tables)
     before = None if load is None else load.forecast
     load = demand.observe(
         load, services, rate, at=frame.at, window_s=frame.window_s, step_s=options.step_s, trained=trained
     )
-    outlook = Outlook(demand.growth(load, rate), diagnosis.abnormal, diagnosis.victim, diagnosis.blame)
-    findings = Findings(diagnosis.anomalies, diagnosis.causes, tuple(_expected(load, frame, rate)))
+    growth = demand.growth(load, rate)
+    outlook = Outlook(growth, diagnosis.abnormal, diagnosis.victim, diagnosis.blame)
+    findings = Findings(diagnosis.anomalies, diagnosis.causes, tuple(_expected(load, frame, rate, growth)))
     notes = tuple(_drifted(before, load))
     return LearnedState(detection, load), Learned(diagnosis, load.forecast, outlook, findings, notes)
 
@@ -88,14 +90,13 @@ def remembering(services: tuple[str, ...], past: RateHistory) -> LearnedState:
     return LearnedState(demand=demand.with_past(demand_now, services, past))
 
 
-def _expected(load: Demand, frame: MeshFrame, rate: NDArray[np.float64]) -> Iterator[ExpectedLoad]:
+def _expected(load: Demand, frame: MeshFrame, rate: FloatArray, more: Array) -> Iterator[ExpectedLoad]:
     """The forecast of the services that requests enter by, and of those about to grow most."""
     found = load.forecast
     if found is None:
         return
     index = frame.index
     entries = np.unique(index.edge_callee[index.api_edge])
-    more = demand.growth(load, rate)
     growing = np.argsort(-more, kind="stable")[:SHOWN]
     chosen = [*entries[:SHOWN].tolist(), *(s for s in growing.tolist() if more[s] > 1.0 and s not in entries)]
     for service in chosen[:SHOWN]:

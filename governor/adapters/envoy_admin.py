@@ -89,17 +89,24 @@ class EnvoyAdminSource:
             self._rows = RowFinder(index)
         good = [n for n, s in enumerate(sweeps) if any(s.pages[: len(self._admin)])]
         unseen = [n for n in good[:-1] if sweeps[n].wall > self._told][-WITHIN:]
-        within = tuple(self._frame(sweeps[: n + 1], window_s, step, sweeps[n].wall) for n in unseen)
+        within = tuple(
+            self._frame(before, self._sheets(before, window_s), window_s, before[-1].wall)
+            for before in (sweeps[: n + 1] for n in unseen)
+        )
         self._told = sweeps[good[-1]].wall
-        frame = self._frame(sweeps, window_s, step, self._told, self._gaps(sheets))
+        frame = self._frame(sweeps, sheets, window_s, self._told, self._gaps(sheets))
         return replace(frame, within=within, age_s=max(0.0, self._clock.now() - self._told))
 
     def _frame(
-        self, sweeps: Sequence[Sweep], window_s: float, step: float, at: float, gaps: Sequence[Gap] = ()
+        self,
+        sweeps: Sequence[Sweep],
+        sheets: list[Sheet],
+        window_s: float,
+        at: float,
+        gaps: Sequence[Gap] = (),
     ) -> MeshFrame:
-        """The window that ends with the last of `sweeps`, taken at `at`; over the names of the newest sweep."""
+        """The window (`sheets`) that ends with the last of `sweeps`, at `at`; over the newest sweep's names."""
         assert self._rows is not None
-        sheets = self._sheets(sweeps, window_s)
         now = Tables(sheets, self._rows)
         # A window that is long enough for histograms serves both.
         recent = now if window_s >= HISTOGRAM_S else Tables(self._sheets(sweeps, HISTOGRAM_S), self._rows)
@@ -113,7 +120,7 @@ class EnvoyAdminSource:
                 edge=edge_table(now, recent),
                 backend=backend_table(now),
                 api=api_table(now, recent),
-                samples=rate_samples(now, step),
+                samples=rate_samples(now, self._sampler.step_s),
                 gaps=tuple(gaps),
                 whole=1.0 - missing / max(len(self._admin), 1),
             )

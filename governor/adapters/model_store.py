@@ -161,8 +161,7 @@ def _prior(path: Path, content: bytes) -> Prior:
     if not ascending or scores.ndim != 3 or scores.shape[:2] != (len(horizons), 2) or scores.shape[2] < 2:
         raise ModelRefused(
             f"{path}: holds scores of {scores.shape} for the horizons {horizons}, not (horizons, 2, 2 or more) "
-            "for "
-            f"ascending ones; {AGAIN}"
+            f"for ascending ones; {AGAIN}"
         )
     if not np.isfinite(scores).all():
         raise ModelRefused(f"{path}: holds scores that are no finite numbers; {AGAIN}")

@@ -29,14 +29,12 @@ class OnnxQuantiles:
         if len(inputs) != 1 or inputs[0].type != "tensor(float)" or inputs[0].shape[1:] != [features]:
             raise ModelRefused(
                 f"{name}: takes {[(i.type, i.shape) for i in inputs]}, this governor gives one float32 array "
-                "with "
-                f"{features} columns; use the governor that trained it, or train again"
+                f"with {features} columns; use the governor that trained it, or train again"
             )
         if len(outputs) != 1 or outputs[0].shape[1:] != [len(QUANTILES)]:
             raise ModelRefused(
                 f"{name}: gives {[(o.name, o.shape) for o in outputs]}, not one array with {len(QUANTILES)} "
-                "quantiles; "
-                "train again, or restore the file"
+                "quantiles; train again, or restore the file"
             )
         if (found := opset_of(graph)) != opset:
             raise ModelRefused(f"{name}: is of opset {found}, not {opset}; train again, or restore the file")
@@ -98,8 +96,7 @@ def _session(name: str, graph: bytes) -> Any:
     if b"location" in graph:
         raise ModelRefused(
             f"{name}: refers to data in another file, which no checksum covers; only graphs that are whole are "
-            "loaded. "
-            "Train again, or restore the file"
+            "loaded. Train again, or restore the file"
         )
     try:
         import onnxruntime

@@ -104,8 +104,7 @@ class _Table:
             places = at + np.rint((times - first) / step_s).astype(np.intp)
             known = rates_only(rates)
             good = (places >= 0) & (places < self.steps) & np.isfinite(known)
-            # Several edges lead into one service: NaN where none of them is known, else the sum of those that
-            # are.
+            # Several edges lead into one service: NaN where none is known, else the sum of those that are.
             row[places[good]] = np.where(np.isnan(row[places[good]]), 0.0, row[places[good]]) + known[good]
 
     def sorted(self, end_at: float, step_s: float) -> tuple[tuple[str, ...], RateHistory]:
@@ -116,8 +115,7 @@ class _Table:
         return names, RateHistory(self.values, end_at, step_s)
 
     def _reserve(self, names: list[str]) -> None:
-        # Sorted, so that the first piece already has the order of the result, and no copy is made of it in the
-        # end.
+        # Sorted, so that the first piece has the order of the result already, which saves a copy.
         for name in sorted(set(names) - self.names.keys()):
             self.names[name] = len(self.names)
         lacking = len(self.names) - len(self.values)

@@ -18,6 +18,7 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from governor.adapters.durable import sync_directory
 from governor.adapters.recording_rows import SCHEMA, check, to_frame, to_table
 from governor.domain import MeshFrame
 from governor.errors import SourceError, SourceRefused
@@ -153,17 +154,9 @@ def _whole(path: Path) -> Iterator[BinaryIO]:
             file.flush()
             os.fsync(file.fileno())
         hidden.rename(path)
-        _sync(path.parent)
+        sync_directory(path.parent)
     finally:
         hidden.unlink(missing_ok=True)
-
-
-def _sync(directory: Path) -> None:
-    handle = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _open(part: Path) -> pq.ParquetFile:

@@ -95,7 +95,6 @@ def seconds(text: str) -> float:
     if not 3600.0 <= span <= LONGEST_S:
         raise DocumentError(
             f"--since {text}: is no span of time from 1h to {LONGEST_S / 86_400.0:.0f}d; write hours, days or "
-            "weeks, as "
-            "in 36h, 14d or 2w"
+            "weeks, as in 36h, 14d or 2w"
         )
     return span

@@ -18,11 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from governor.detect import level
-from governor.detect.mesh import HARM, tables_of
+from governor.detect.mesh import ERRORS, HARM
 from governor.detect.root_cause import CallGraph, Causes, Excess, rank_causes
-from governor.detect.stage import Anomaly, DetectState, Evidence, Options, detect
-from governor.detect.tables import TableState
+from governor.detect.stage import DetectState, Evidence, Options, detect
+from governor.detect.tables import Table, TableState
 from governor.domain import MeshFrame, MeshIndex
+from governor.evidence import Anomalies, Cause
 
 Array = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -35,24 +36,11 @@ LONG = level.SPANS.index(288.0)
 """Row of the slow mean in `LevelState.means`."""
 
 
-@dataclass(frozen=True)
-class Cause:
-    """One service that explains a part of a symptom."""
-
-    symptom: str
-    """Service whose callers are hurt."""
-    signal: str
-    """latency or errors."""
-    service: str
-    share: float
-    """Of the symptom's excess, 0..1."""
-
-
 @dataclass(frozen=True, eq=False)
 class Diagnosis:
     """What detection says of one frame; arrays over its index."""
 
-    anomalies: tuple[Anomaly, ...]
+    anomalies: Anomalies
     """Rarest first."""
     causes: tuple[Cause, ...]
     """By symptom, the largest share first."""
@@ -68,20 +56,21 @@ class Diagnosis:
         """Nothing is abnormal."""
         services = len(index.services)
         nothing, nobody = np.zeros(len(index.edges), np.bool_), np.zeros(services, np.bool_)
-        return cls((), (), nothing, nobody, np.zeros(services))
+        return cls(Anomalies(), (), nothing, nobody, np.zeros(services))
 
 
-def diagnose(state: DetectState, frame: MeshFrame, options: Options) -> tuple[DetectState, Diagnosis]:
-    """One look at `frame`: what is abnormal, since when, and who is to blame."""
-    tables = tables_of(frame)
+def diagnose(
+    state: DetectState, frame: MeshFrame, tables: tuple[Table, ...], options: Options
+) -> tuple[DetectState, Diagnosis]:
+    """One look at `frame` (`tables`: `mesh.tables_of` it): what is abnormal, since when, and who is to blame."""
     state, evidence = detect(state, frame.at, tables, options)
     if not evidence.anomalies:
         return state, Diagnosis.none(frame.index)
     hurt = _Hurt.of(evidence, frame.index)
     if not hurt.service.any():
         return state, replace(Diagnosis.none(frame.index), anomalies=evidence.anomalies)
-    seen = _Seen(state, frame, {table.name: table.values.astype(np.float64) for table in tables})
-    return state, _explained(seen, evidence, hurt)
+    seen = _Seen(state, {table.name: table.values.astype(np.float64) for table in tables})
+    return state, _explained(seen, frame.index, evidence, hurt)
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,17 +86,16 @@ class _Hurt:
     def of(cls, evidence: Evidence, index: MeshIndex) -> _Hurt:
         services, edges = len(index.services), len(index.edges)
         service, failing, edge = (np.zeros(size, np.bool_) for size in (services, services, edges))
-        position = {name: i for i, name in enumerate(index.services)}
-        for one in evidence.anomalies:
-            if one.signal not in HARM or not one.excess > 0:
-                continue
-            if one.table == "edge":
-                at = index.edge_position[one.subject]
-                edge[at], callee = True, int(index.edge_callee[at])
-            else:
-                callee = position[one.subject]
-            service[callee] = True
-            failing[callee] |= one.signal == "error_share"
+        for table in evidence.anomalies.tables:
+            harmful, of_errors = (
+                np.array([name in names for name in table.signals])[table.signal] for names in (HARM, ERRORS)
+            )
+            bad = harmful & (table.value > table.bound)
+            if table.table == "edge":
+                edge[table.row[bad]] = True
+            callee = index.edge_callee[table.row] if table.table == "edge" else table.row
+            service[callee[bad]] = True
+            failing[callee[bad & of_errors]] = True
         return cls(service, edge | service[index.edge_callee], failing)
 
 
@@ -117,18 +105,21 @@ class _Seen:
 
     state: DetectState
     """After the look at the frame."""
-    frame: MeshFrame
     values: Mapping[str, Array]
     """(M, R) per table."""
 
-    def excess(self, of_service: str, of_edge: str) -> Excess:
-        """What is above usual at each service and on each edge: errors/s, or seconds of waiting a second."""
-        return Excess(
-            node=self._above("service", of_service),
-            edge=self._above("edge", of_edge),
+    def excesses(self) -> tuple[Excess, Excess]:
+        """What is above usual at each service and on each edge: seconds of waiting a second, and errors/s."""
+        slow = Excess(
+            node=self._above("service", "latency"),
+            edge=self._above("edge", "latency_mean"),
             rarity=self._rarity("service"),
             strain=self._rarity("resources"),
         )
+        errors = {
+            name: self._above(table, "error_share") for name, table in (("node", "service"), ("edge", "edge"))
+        }
+        return slow, replace(slow, **errors)
 
     def _above(self, name: str, signal: str) -> Array:
         """(R,) one signal less its usual value, times requests/s; NaN where either is unknown."""
@@ -154,10 +145,9 @@ def _usual(table: TableState) -> Array:
     return np.asarray(mean.reshape(-1, len(table.rows)))
 
 
-def _explained(seen: _Seen, evidence: Evidence, hurt: _Hurt) -> Diagnosis:
-    index = seen.frame.index
+def _explained(seen: _Seen, index: MeshIndex, evidence: Evidence, hurt: _Hurt) -> Diagnosis:
     graph = CallGraph(len(index.services), index.edge_caller, index.edge_callee)
-    slow, failing = seen.excess("latency", "latency_mean"), seen.excess("error_share", "error_share")
+    slow, failing = seen.excesses()
     blame, hidden = np.zeros(graph.nodes), np.zeros(graph.nodes, np.bool_)
     causes: list[Cause] = []
     for symptom in _symptoms(graph, hurt, slow, failing):

@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 
 from governor.detect.expected import Options
 from governor.detect.tables import RELATION, Table
-from governor.domain import MeshFrame
+from governor.domain import FloatArray, MeshFrame
 
 Array = NDArray[np.float64]
 FEWEST = 20
 """Requests in the window without which nothing is said of their share of errors or their latency."""
 RELATIONS = Options(lags=(1, 2), drivers=(0,))
-HARM = frozenset({"error_share", "latency", "latency_mean", "latency_p99", RELATION})
+ERRORS = frozenset({"error_share"})
+HARM = ERRORS | {"latency", "latency_mean", "latency_p99", RELATION}
 """Signals that hurt callers where they are too high; a rate is only busy or quiet."""
 
 
@@ -50,6 +51,13 @@ def tables_of(frame: MeshFrame) -> tuple[Table, ...]:
             of_edges.astype(np.float32),
         ),
     )
+
+
+def rate_of(tables: tuple[Table, ...]) -> FloatArray:
+    """(S,) requests/s to each service, out of the tables of a frame."""
+    (services,) = (table for table in tables if table.name == "service")
+    rate: FloatArray = services.values[services.signals.index("rate")]
+    return rate
 
 
 def service_signals(frame: MeshFrame) -> tuple[Array, Array, Array]:

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from governor.detect import conformal, episodes, expected, level, refractory
 from governor.detect.discoveries import believed
-from governor.detect.tables import RELATION, Table, TableState, carried
+from governor.detect.tables import Table, TableState, carried, series_names
+from governor.evidence import AbnormalSeries, Anomalies
 
 Array = NDArray[np.float64]
 
@@ -33,28 +34,6 @@ class Options:
     """Values of a series before which nothing of it is called abnormal."""
 
 
-@dataclass(frozen=True)
-class Anomaly:
-    """Which signal of what, by how much, since when."""
-
-    table: str
-    subject: str
-    signal: str
-    view: str
-    """One of `level.VIEWS`."""
-    value: float
-    """The view's value now, in the signal's unit, NaN if it was not measured; for `relation` the logarithm of
-    one plus the mean squared standardised residual."""
-    bound: float
-    """The end of the range of all before, at the anomaly's beginning."""
-    excess: float
-    """value - bound: above 0 too high, below 0 too low."""
-    since: float
-    """Seconds since the epoch."""
-    p: float
-    """Conformal p-value at the beginning."""
-
-
 @dataclass(frozen=True, eq=False)
 class Evidence:
     """What one look found."""
@@ -62,7 +41,7 @@ class Evidence:
     p: dict[str, Array]
     """Per table: (M, R), with a last row for `relation` where it is looked at, of damped p-values; 1 where
     nothing is unusual or nothing was measured."""
-    anomalies: tuple[Anomaly, ...]
+    anomalies: Anomalies
     """Open ones, rarest first."""
 
 
@@ -73,7 +52,7 @@ class DetectState:
     tables: dict[str, TableState] = field(default_factory=dict)
     at: float = -math.inf
     """Time of the last look."""
-    evidence: Evidence = field(default_factory=lambda: Evidence({}, ()))
+    evidence: Evidence = field(default_factory=lambda: Evidence({}, Anomalies()))
     """What the last look found."""
 
 
@@ -106,13 +85,15 @@ def detect(
     if at == state.at:
         return state, state.evidence
     looks = {table.name: _look(state.tables.get(table.name), table, options.young) for table in tables}
-    after, anomalies = dict(state.tables), list[Anomaly]()
+    after, abnormal = dict(state.tables), list[AbnormalSeries]()
     for name, found in _believed(looks, options.false_discovery_rate).items():
         look = looks[name]
         after[name], opened = _settle(look, found, at, options.accept_s)
-        anomalies += _anomalies(name, after[name], look.levels, opened)
-    shaped = {name: look.p.reshape(_names(look.state), len(look.state.rows)) for name, look in looks.items()}
-    evidence = Evidence(shaped, tuple(sorted(anomalies, key=lambda a: a.p)))
+        abnormal.append(_abnormal(name, after[name], look.levels, opened))
+    shaped = {
+        name: look.p.reshape(len(series_names(look.state)), len(look.state.rows)) for name, look in looks.items()
+    }
+    evidence = Evidence(shaped, Anomalies(abnormal))
     return DetectState(after, at, evidence), evidence
 
 
@@ -133,10 +114,6 @@ def _look(before: TableState | None, table: Table, young: int) -> _Look:
     calibration, p = conformal.update(state.calibration, levels.exceedance, counted, group, level.FAMILIES)
     after = replace(state, level=levels_after, calibration=calibration, expected=regression)
     return _Look(after, levels, p, refractory.damp(state.held, p), counted, seen)
-
-
-def _names(state: TableState) -> int:
-    return len(state.signals) + (state.relations is not None)
 
 
 def _rises(levels: level.Levels, first: int) -> level.Levels:
@@ -177,23 +154,20 @@ def _settle(
     return state, kept
 
 
-def _anomalies(name: str, state: TableState, levels: level.Levels, kept: episodes.Episodes) -> list[Anomaly]:
-    rows, signals = len(state.rows), (*state.signals, RELATION)
-    found = []
-    for i in np.flatnonzero(kept.open):
-        view, bound = int(kept.view[i]), float(kept.bound[i])
-        value = float(levels.view[view, i]) if levels.measured[i] else math.nan
-        found.append(
-            Anomaly(
-                table=name,
-                subject=state.rows[i % rows],
-                signal=signals[i // rows],
-                view=level.VIEWS[view],
-                value=value,
-                bound=bound,
-                excess=value - bound,
-                since=float(kept.since[i]),
-                p=float(kept.p[i]),
-            )
-        )
-    return found
+def _abnormal(name: str, state: TableState, levels: level.Levels, kept: episodes.Episodes) -> AbnormalSeries:
+    series = np.flatnonzero(kept.open)
+    view = kept.view[series].astype(np.intp)
+    value = np.where(levels.measured[series], levels.view[view, series], np.nan)
+    return AbnormalSeries(
+        table=name,
+        rows=state.rows,
+        signals=series_names(state),
+        views=level.VIEWS,
+        row=series % max(len(state.rows), 1),
+        signal=series // max(len(state.rows), 1),
+        view=view,
+        value=value.astype(np.float64),
+        bound=kept.bound[series],
+        since=kept.since[series],
+        p=kept.p[series],
+    )

@@ -9,10 +9,10 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from governor import rows
 from governor.detect import conformal, episodes, expected, level
+from governor.rows import Positions
 
-Positions = NDArray[np.intp]
-Number = TypeVar("Number", bound=np.generic)
 State = TypeVar("State", level.LevelState, episodes.Episodes)
 RELATION = "relation"
 """Name of the series that says how far a row's signals are from each other's usual relation."""
@@ -57,7 +57,7 @@ class TableState:
     @classmethod
     def empty(cls, table: Table) -> TableState:
         """Nothing seen yet."""
-        names = len(table.signals) + (table.relations is not None)
+        names = len(series_names(table))
         series = names * len(table.rows)
         regression = None
         if table.relations is not None:
@@ -74,6 +74,11 @@ class TableState:
         )
 
 
+def series_names(table: Table | TableState) -> tuple[str, ...]:
+    """What each row of a table has a series of: its signals, and their relation where that is looked at."""
+    return (*table.signals, *((RELATION,) if table.relations is not None else ()))
+
+
 def carried(state: TableState | None, table: Table) -> TableState:
     """`state` for the rows of `table`: known rows keep their memory, new ones have none.
 
@@ -86,11 +91,9 @@ def carried(state: TableState | None, table: Table) -> TableState:
     _each_once(table)
     if state is None or not same:
         return TableState.empty(table)
-    before = {row: i for i, row in enumerate(state.rows)}
-    source = np.array([before.get(row, -1) for row in table.rows], np.intp)
+    source = rows.sources(state.rows, table.rows)
     fresh = TableState.empty(table)
-    names = len(table.signals) + (table.relations is not None)
-    start = np.arange(names)[:, None] * len(state.rows)
+    start = np.arange(len(series_names(table)))[:, None] * len(state.rows)
     series = np.where(source >= 0, start + source, -1).ravel()
     c = state.calibration
     return TableState(
@@ -99,11 +102,11 @@ def carried(state: TableState | None, table: Table) -> TableState:
         table.relations,
         _moved(state.level, fresh.level, series),
         conformal.Calibration(
-            _along(c.seen, fresh.calibration.seen, series),
-            _along(c.outside, fresh.calibration.outside, series),
+            rows.carried(c.seen, fresh.calibration.seen, series, -1),
+            rows.carried(c.outside, fresh.calibration.outside, series, -1),
             c.ladder,
         ),
-        _along(state.held, fresh.held, series),
+        rows.carried(state.held, fresh.held, series, -1),
         _moved(state.episodes, fresh.episodes, series),
         _regressions(state.expected, fresh.expected, source),
     )
@@ -115,17 +118,9 @@ def _each_once(table: Table) -> None:
         raise ValueError(f"table {table.name}: row {twice} is there more than once; add its series up before")
 
 
-def _along(old: NDArray[Number], new: NDArray[Number], source: Positions, axis: int = -1) -> NDArray[Number]:
-    """`new` with what `old` had at `source` along `axis`, where that is not -1."""
-    known = np.flatnonzero(source >= 0)
-    answer = np.moveaxis(new.copy(), axis, 0)
-    answer[known] = np.moveaxis(old, axis, 0)[source[known]]
-    return np.moveaxis(answer, 0, axis)
-
-
 def _moved(old: State, new: State, source: Positions) -> State:
     """Every array of a state whose last axis is the series."""
-    return type(new)(*(_along(getattr(old, f.name), getattr(new, f.name), source) for f in fields(new)))
+    return type(new)(*(rows.carried(getattr(old, f.name), getattr(new, f.name), source, -1) for f in fields(new)))
 
 
 def _regressions(
@@ -134,7 +129,9 @@ def _regressions(
     if old is None or new is None:
         return None
     arrays = {
-        f.name: _along(getattr(old, f.name), getattr(new, f.name), source, axis=1 if f.name == "past" else 0)
+        f.name: rows.carried(
+            getattr(old, f.name), getattr(new, f.name), source, axis=1 if f.name == "past" else 0
+        )
         for f in fields(new)
         if f.name != "step"
     }

@@ -5,68 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from typing import Any
 
+from governor.evidence import Anomaly, Cause
 from governor.explain.values import number
 
 LISTED = 100
 """Anomalies that the ledger, a page or JSON names; the rest is counted."""
-
-
-class AnomalyFound(Protocol):
-    """One signal of one thing that is outside all it did before."""
-
-    @property
-    def table(self) -> str:
-        """Service, resources or edge."""
-
-    @property
-    def subject(self) -> str:
-        """Its name."""
-
-    @property
-    def signal(self) -> str:
-        """Which signal of it."""
-
-    @property
-    def view(self) -> str:
-        """The value itself, its trend, or a shift of its level."""
-
-    @property
-    def value(self) -> float:
-        """Now; NaN if it was not measured."""
-
-    @property
-    def bound(self) -> float:
-        """The end of the usual range that it crossed."""
-
-    @property
-    def since(self) -> float:
-        """Seconds since the epoch."""
-
-    @property
-    def p(self) -> float:
-        """How rare that is."""
-
-
-class CauseFound(Protocol):
-    """One service that explains a part of what is wrong at another."""
-
-    @property
-    def symptom(self) -> str:
-        """Where it is felt."""
-
-    @property
-    def signal(self) -> str:
-        """Latency or errors."""
-
-    @property
-    def service(self) -> str:
-        """Who explains it."""
-
-    @property
-    def share(self) -> float:
-        """How much of it, 0..1."""
 
 
 @dataclass(frozen=True)
@@ -89,22 +34,22 @@ class ExpectedLoad:
 class Findings:
     """All of one cycle."""
 
-    anomalies: Sequence[AnomalyFound] = ()
+    anomalies: Sequence[Anomaly] = ()
     """Rarest first."""
-    causes: Sequence[CauseFound] = ()
+    causes: Sequence[Cause] = ()
     loads: Sequence[ExpectedLoad] = ()
 
 
-def abnormal_in_words(one: AnomalyFound) -> str:
+def abnormal_in_words(one: Anomaly) -> str:
     """What is abnormal, by how much."""
     side = "above" if not one.value < one.bound else "below"
     kind = "" if one.view == "value" else f" ({one.view})"
     return f"{number(one.value)}{kind}, {side} {number(one.bound)}, the end of all it did before"
 
 
-def causes_in_words(causes: Sequence[CauseFound]) -> Iterator[str]:
+def causes_in_words(causes: Sequence[Cause]) -> Iterator[str]:
     """A sentence for each symptom."""
-    by_symptom: dict[tuple[str, str], list[CauseFound]] = {}
+    by_symptom: dict[tuple[str, str], list[Cause]] = {}
     for cause in causes:
         by_symptom.setdefault((cause.symptom, cause.signal), []).append(cause)
     for (symptom, signal), found in by_symptom.items():

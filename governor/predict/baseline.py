@@ -10,12 +10,14 @@ is the empirical quantile. Source: Hyndman and Athanasopoulos, Forecasting: Prin
 from __future__ import annotations
 
 from collections.abc import Sequence
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
 
+from governor.domain import FloatArray
 from governor.predict.features import from_z, to_z
-from governor.predict.history import DAY_S, RateHistory, newest_known, rates_only
+from governor.predict.history import DAY_S, RateHistory, newest_known
 
 FEWEST_CHANGES = 12
 """Changes a quantile is taken of; with fewer the width is WIDTH_PER_ROOT_HOUR instead."""
@@ -26,7 +28,7 @@ _NORMAL_90 = 1.2815515655446004
 
 def level(history: RateHistory) -> NDArray[np.float64]:
     """(S,) mean of the last day, NaN without load."""
-    recent = rates_only(history.values[:, -history.steps(DAY_S) :])
+    recent = history.newest(history.steps(DAY_S))
     known = np.isfinite(recent)
     mean = np.where(known, recent, 0.0).sum(axis=1, dtype=np.float64) / np.maximum(known.sum(axis=1), 1)
     return np.where(mean > 0.0, mean, np.nan)
@@ -35,7 +37,7 @@ def level(history: RateHistory) -> NDArray[np.float64]:
 def naive(history: RateHistory, horizons_min: Sequence[float], quantiles: Sequence[float]) -> NDArray[np.float64]:
     """(S, H, Q) the newest known value with the spread of the last day's changes; NaN where there is none."""
     scale = level(history)
-    z = to_z(rates_only(history.values[:, -2 * history.steps(DAY_S) :]), scale[:, None])
+    z = _z(history, 2 * history.steps(DAY_S), scale)
     newest = to_z(newest_known(history), scale)
     forecast = np.full((len(z), len(horizons_min), len(quantiles)), np.nan)
     for h, minutes in enumerate(horizons_min):
@@ -54,7 +56,7 @@ def seasonal(
     """(S, H, Q) the value one period before, with the spread of the last period's changes; NaN where unknown."""
     scale = level(history)
     period = history.steps(period_s)
-    z = to_z(rates_only(history.values[:, -2 * period :]), scale[:, None])
+    z = _z(history, 2 * period, scale)
     forecast = np.full((len(z), len(horizons_min), len(quantiles)), np.nan)
     spread = _spread(z, period, period, 3600.0, quantiles)
     for h, minutes in enumerate(horizons_min):
@@ -67,7 +69,7 @@ def seasonal(
 def season_is_better(history: RateHistory, minutes: float) -> NDArray[np.bool_]:
     """(S,) whether the value of yesterday erred less over the last day than the one of `minutes` before."""
     day, lag = history.steps(DAY_S), history.steps(minutes * 60.0)
-    values = rates_only(history.values[:, -2 * day :])
+    values = history.newest(2 * day)
     if values.shape[1] < day + 1:
         return np.zeros(len(values), dtype=np.bool_)
     width = values.shape[1] - day
@@ -79,8 +81,13 @@ def season_is_better(history: RateHistory, minutes: float) -> NDArray[np.bool_]:
     return np.asarray(enough & (errors[0] < errors[1]))
 
 
+def _z(history: RateHistory, steps: int, scale: NDArray[np.float64]) -> FloatArray:
+    """(S, steps) the newest steps in z; single precision, which sorts several times as fast."""
+    return to_z(history.newest(steps), scale[:, None].astype(np.float32))
+
+
 def _spread(
-    z: NDArray[np.float64], lag: int, over: int, seconds: float, quantiles: Sequence[float]
+    z: FloatArray, lag: int, over: int, seconds: float, quantiles: Sequence[float]
 ) -> NDArray[np.float64]:
     """(S, Q) empirical quantiles of the changes over `lag` steps, of the last `over` of them."""
     wide = np.array([_normal(q) for q in quantiles]) * WIDTH_PER_ROOT_HOUR * np.sqrt(seconds / 3600.0)
@@ -89,12 +96,24 @@ def _spread(
     changes = z[:, first:] - z[:, first - lag : z.shape[1] - lag] if first < z.shape[1] else z[:, :0]
     enough = np.isfinite(changes).sum(axis=1) >= FEWEST_CHANGES
     if enough.any():
-        spread[enough] = np.nanquantile(changes[enough], quantiles, axis=1).T
+        spread[enough] = _quantiles(changes[enough], quantiles)
     return spread
+
+
+def _quantiles(values: FloatArray, quantiles: Sequence[float]) -> NDArray[np.float64]:
+    """(N, Q) of what is known in each row of (N, T), linear between two values; each row knows at least one.
+
+    numpy's nanquantile goes through the rows one by one, which takes seconds for 10,000 services.
+    """
+    ordered = np.sort(values, axis=1)  # NaN last
+    last = np.isfinite(values).sum(axis=1) - 1
+    place = last[:, None] * np.asarray(quantiles)
+    low = np.floor(place).astype(np.intp)
+    rows = np.arange(len(values))[:, None]
+    below, above = ordered[rows, low], ordered[rows, np.minimum(low + 1, last[:, None])]
+    return np.asarray(below + (above - below) * (place - low), np.float64)
 
 
 def _normal(q: float) -> float:
     """The normal quantile in units of its 90 % point, for a width where nothing is known."""
-    from statistics import NormalDist
-
     return NormalDist().inv_cdf(q) / _NORMAL_90

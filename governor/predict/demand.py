@@ -2,29 +2,27 @@
 
 Frames are folded into even steps (whole multiples of `step_s` since the epoch): the mean over a step's frames,
 NaN where less than half of it was seen. Each whole step gives a new forecast, and as an outcome it teaches the
-earlier ones. Between two steps the last forecast stands. A clock that jumps back changes nothing
-until it has caught up; one that jumps ahead leaves a gap.
+earlier ones. Between two steps the last forecast stands. A clock that jumps back changes nothing until it has
+caught up; one that jumps ahead leaves a gap.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from governor import rows
 from governor.domain import FloatArray
 from governor.predict import online
 from governor.predict.features import HORIZONS_MIN
-from governor.predict.forecast import Forecast, forecast, outcomes
+from governor.predict.forecast import Forecast, forecast, horizons_on, outcomes
 from governor.predict.gate import Gate
 from governor.predict.history import DAY_S, RateHistory, rates_only
 from governor.predict.model import TrainedForecast
 
 Array = NDArray[np.float64]
-Number = TypeVar("Number", bound=np.floating)
 KEPT_S = 8.0 * DAY_S + 7_200.0
 """History that is kept: a week that features look back on, and more than a day around it."""
 SEEN = 0.5
@@ -115,15 +113,15 @@ def carried(state: Demand, services: tuple[str, ...], trained: TrainedForecast |
     """`state` over `services`: known ones keep their past, new ones have none, those that left are forgotten."""
     if state.services is services or state.services == services:
         return state
-    before = {name: i for i, name in enumerate(state.services)}
-    source = np.array([before.get(name, -1) for name in services], np.intp)
-    volume, seconds = (_rows(values, source, 0.0) for values in (state.volume, state.seconds))
+    source = rows.sources(state.services, services)
+    none = np.zeros(len(services))
+    volume, seconds = (rows.carried(values, none, source) for values in (state.volume, state.seconds))
     history = state.history
     if history is not None:
-        history = replace(history, values=_rows(history.values, source, np.nan))
+        history = replace(history, values=_of_services(history, source))
     learnt = None
     if state.online is not None and trained is not None:
-        fresh = online.begin(trained.prior, len(services), _horizons(state.step_s))
+        fresh = online.begin(trained.prior, len(services), horizons_on(HORIZONS_MIN, state.step_s))
         learnt = online.carried(state.online, fresh, state.services, services)
     # What was said of other services lines up with nothing any more: those outcomes teach nobody.
     return replace(
@@ -138,12 +136,16 @@ def with_past(state: Demand, services: tuple[str, ...], past: RateHistory) -> De
     """
     assert past.step_s == state.step_s
     values = np.full((len(state.services), _kept(state.step_s)), np.nan, np.float32)
-    before = {name: i for i, name in enumerate(services)}
-    source = np.array([before.get(name, -1) for name in state.services], np.intp)
-    _overlay(values, _rows(past.values, source, np.nan), state.step - round(past.end_at / past.step_s))
+    source = rows.sources(services, state.services)
+    _overlay(values, _of_services(past, source), state.step - round(past.end_at / past.step_s))
     if state.history is not None:
         _overlay(values, state.history.values, 0)
     return replace(state, history=RateHistory(values, state.step * state.step_s, state.step_s), made=())
+
+
+def _of_services(history: RateHistory, source: rows.Positions) -> FloatArray:
+    unknown = np.full((len(source), history.values.shape[1]), np.nan, np.float32)
+    return rows.carried(history.values, unknown, source)
 
 
 def _overlay(values: FloatArray, over: FloatArray, behind: int) -> None:
@@ -176,12 +178,6 @@ def lost(before: Forecast | None, now: Forecast | None) -> NDArray[np.intp]:
     if before is None or now is None or len(before.gate) != len(now.gate):
         return np.empty(0, np.intp)
     return np.flatnonzero((before.gate == Gate.MODEL) & (now.gate == Gate.COVERAGE))
-
-
-def _rows(values: NDArray[Number], source: NDArray[np.intp], otherwise: float) -> NDArray[Number]:
-    taken = values[np.maximum(source, 0)].copy()
-    taken[source < 0] = otherwise
-    return taken
 
 
 def _stepped(state: Demand, now: int, trained: TrainedForecast | None) -> Demand:
@@ -218,7 +214,7 @@ def _learnt(state: Demand, trained: TrainedForecast | None) -> Demand:
         return replace(state, online=None, model="")
     if state.online is None or state.model != trained.name:
         # What an earlier model said is not held against this one.
-        fresh = online.begin(trained.prior, len(state.services), _horizons(state.step_s))
+        fresh = online.begin(trained.prior, len(state.services), horizons_on(HORIZONS_MIN, state.step_s))
         return replace(state, online=fresh, model=trained.name, made=())
     learnt = state.online
     for made in state.made:
@@ -226,7 +222,3 @@ def _learnt(state: Demand, trained: TrainedForecast | None) -> Demand:
         if np.isfinite(known).any():
             learnt = online.learn(learnt, made.forecast.told, known)
     return replace(state, online=learnt)
-
-
-def _horizons(step_s: float) -> Sequence[float]:
-    return tuple(max(float(minutes), step_s / 60.0) for minutes in HORIZONS_MIN)

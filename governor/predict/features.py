@@ -18,7 +18,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,7 @@ from governor.predict.history import DAY_S, RateHistory, rates_only
 
 OFFSET = 0.05
 """In z: a rate of zero is log(0.05) below the level."""
+Precision = TypeVar("Precision", bound=np.floating)
 HORIZONS_MIN = (1, 5, 15, 30, 60)
 """Minutes ahead that the governor asks for."""
 CHANGES = 96
@@ -71,9 +72,9 @@ def feature_hash() -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def to_z(values: NDArray[np.floating], level: NDArray[np.float64]) -> NDArray[np.float64]:
+def to_z(values: NDArray[np.floating], level: NDArray[Precision]) -> NDArray[Precision]:
     """log(values / level + OFFSET), NaN where either is unknown."""
-    return np.log(values / level + OFFSET)
+    return np.log(np.asarray(values / level + OFFSET, level.dtype))
 
 
 def from_z(z: NDArray[np.floating], level: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -106,7 +107,7 @@ class _Past:
     def __init__(self, history: RateHistory) -> None:
         self.end_at, self.step_s, self.steps = history.end_at, history.step_s, history.steps
         self._history, self.width = history, history.values.shape[1]
-        self.recent = rates_only(history.values[:, -(self.steps(DAY_S) + self.steps(3600.0)) :])
+        self.recent = history.newest(self.steps(DAY_S) + self.steps(3600.0))
         known = np.isfinite(self.recent)
         self._before = self.width - self.recent.shape[1]
         self._totals = _running(np.where(known, self.recent, np.float32(0.0)), np.float64)
@@ -128,8 +129,11 @@ class _Past:
         width = self.recent.shape[1]
         first = max(lag, width - self.steps(seconds))
         apart = max(1, self.steps(seconds) // CHANGES)
-        later = np.arange(width - 1, first - 1, -apart)
-        return _mean_known(np.abs(self.recent[:, later] - self.recent[:, later - lag]))
+        if first >= width:
+            return np.full(len(self.recent), np.nan)
+        start = width - 1 - (width - 1 - first) // apart * apart
+        later, earlier = self.recent[:, start::apart], self.recent[:, start - lag : width - lag : apart]
+        return _mean_known(np.abs(later - earlier))
 
 
 def _running(values: NDArray[Any], kind: type[np.generic]) -> NDArray[Any]:

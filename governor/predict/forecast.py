@@ -46,7 +46,7 @@ def forecast(
     history's step is answered for one step: nothing finer is known.
     """
     assert (trained is None) == (online is None)
-    horizons = tuple(max(float(minutes), history.step_s / 60.0) for minutes in horizons_min)
+    horizons = horizons_on(horizons_min, history.step_s)
     services = len(history.values)
     gate = gates(history, None if online is None else online.calibration)
     scale = np.full(services, np.nan)
@@ -65,10 +65,17 @@ def forecast(
         quantiles = from_z(served(online, told), scale[:, None, None])
     elsewhere = gate != Gate.MODEL
     if elsewhere.any():
-        rest = RateHistory(history.values[elsewhere], history.end_at, history.step_s)
+        rest = history
+        if not elsewhere.all():
+            rest = RateHistory(history.values[elsewhere], history.end_at, history.step_s)
         quantiles[elsewhere] = baseline(rest, horizons)
         quantiles[gate == Gate.STALE] = np.nan
     return Forecast(horizons, quantiles, told, scale, gate)
+
+
+def horizons_on(horizons_min: Sequence[float], step_s: float) -> tuple[float, ...]:
+    """`horizons_min`, none of them shorter than a step of the history."""
+    return tuple(max(float(minutes), step_s / 60.0) for minutes in horizons_min)
 
 
 def outcomes(made: Forecast, made_at: float, history: RateHistory) -> NDArray[np.float64]:
@@ -84,12 +91,13 @@ def outcomes(made: Forecast, made_at: float, history: RateHistory) -> NDArray[np
 
 def baseline(history: RateHistory, horizons_min: Sequence[float]) -> NDArray[np.float64]:
     """(S, H, 3) the naive or the seasonal naive, whichever erred less over the last day, per horizon."""
-    plain = naive(history, horizons_min, QUANTILES)
-    daily = seasonal(history, horizons_min, QUANTILES)
-    for h, minutes in enumerate(horizons_min):
-        better = season_is_better(history, minutes) & np.isfinite(daily[:, h]).all(axis=-1)
+    apart, place = np.unique(horizons_min, return_inverse=True)
+    plain = naive(history, apart.tolist(), QUANTILES)
+    daily = seasonal(history, apart.tolist(), QUANTILES)
+    for h, minutes in enumerate(apart):
+        better = season_is_better(history, float(minutes)) & np.isfinite(daily[:, h]).all(axis=-1)
         plain[better, h] = daily[better, h]
-    return _silent(history, plain)
+    return _silent(history, plain[:, place])
 
 
 def _silent(history: RateHistory, quantiles: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from governor.predict.calibration import Calibration
-from governor.predict.history import DAY_S, RateHistory, newest_known, rates_only
+from governor.predict.history import DAY_S, RateHistory, newest_known
 
 ENOUGH_S = 3600.0
 """History that the model's level and lags need, but see KNOWN: new services wait for half an hour."""
@@ -55,7 +55,7 @@ def drifted(calibration: Calibration) -> NDArray[np.bool_]:
 
 def gates(history: RateHistory, calibration: Calibration | None) -> NDArray[np.int8]:
     """(S,) Gate values, the last reason that applies; `calibration` is None where there is no model."""
-    values = rates_only(history.values[:, -history.steps(DAY_S) :])
+    values = history.newest(history.steps(DAY_S))
     known = np.isfinite(values)
     hour = history.steps(ENOUGH_S)
     gate = np.full(len(values), Gate.MODEL, np.int8)

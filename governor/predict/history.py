@@ -8,6 +8,7 @@ out.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +40,17 @@ class RateHistory:
         """Steps in `seconds`, at least one."""
         return max(1, round(seconds / self.step_s))
 
+    def newest(self, steps: int) -> FloatArray:
+        """(S, steps) the newest steps, fewer if there are fewer; what is no rate is NaN."""
+        if steps <= self._recent.shape[1]:
+            return self._recent[:, -steps:]
+        return rates_only(self.values[:, -steps:])
+
+    @cached_property
+    def _recent(self) -> FloatArray:
+        """The last two days, which nearly all of a forecast looks at, cleaned once."""
+        return rates_only(self.values[:, -2 * self.steps(DAY_S) :])
+
     def until(self, step: int) -> RateHistory:
         """What was known once `step` steps had passed."""
         behind = self.values.shape[1] - step
@@ -58,7 +70,7 @@ def rates_only(values: NDArray[np.floating]) -> FloatArray:
 
 def newest_known(history: RateHistory) -> FloatArray:
     """(S,) the last known value of the last 15 minutes (or of the last step, if that is longer); else NaN."""
-    recent = rates_only(history.values[:, -history.steps(FRESH_S) :])
+    recent = history.newest(history.steps(FRESH_S))
     known = np.isfinite(recent)
     newest = recent.shape[1] - 1 - np.argmax(known[:, ::-1], axis=1)
     return np.where(known.any(axis=1), recent[np.arange(len(recent)), newest], np.float32(np.nan))

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from governor import rows
 from governor.predict import calibration, mixture
 from governor.predict.model import Prior
 
@@ -57,8 +58,7 @@ def carried(state: Online, fresh: Online, old: Sequence[str], new: Sequence[str]
 
     `fresh` is what `begin` says of the services `new`; one that goes and comes back begins anew.
     """
-    places = {name: place for place, name in enumerate(old)}
-    kept = np.array([places.get(name, -1) for name in new], np.intp)
+    source = rows.sources(old, new)
     names = {
         "mixture": ("offsets", "errors", "losses", "outcomes"),
         "calibration": ("misses", "offsets", "coverage", "outcomes"),
@@ -67,17 +67,12 @@ def carried(state: Online, fresh: Online, old: Sequence[str], new: Sequence[str]
         part: replace(
             getattr(fresh, part),
             **{
-                name: _chosen(getattr(getattr(state, part), name), getattr(getattr(fresh, part), name), kept)
+                name: rows.carried(
+                    getattr(getattr(state, part), name), getattr(getattr(fresh, part), name), source
+                )
                 for name in of_part
             },
         )
         for part, of_part in names.items()
     }
     return Online(**parts)
-
-
-def _chosen(old: NDArray[np.generic], fresh: NDArray[np.generic], kept: NDArray[np.intp]) -> NDArray[np.generic]:
-    """Rows of `fresh`, with those of `old` where `kept` names one."""
-    rows = fresh.copy()
-    rows[kept >= 0] = old[kept[kept >= 0]]
-    return rows

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import structlog
 
@@ -11,6 +11,7 @@ from governor.cycle import BlindCycle, CutShort, CycleOptions, CycleResult, Gove
 from governor.domain import MeshIndex
 from governor.errors import GovernorError
 from governor.explain.report import Advice
+from governor.guard.held import Held
 from governor.policy import unmatched
 from governor.record import LISTED
 from governor.runtime.learning import Learning
@@ -22,16 +23,13 @@ log = structlog.get_logger("governor")
 
 def advice_of(result: CycleResult) -> Advice:
     """All that one cycle has to say: builds every proposal."""
+    return _advice(result, tuple(result.plan.held), result.notes)
+
+
+def _advice(result: CycleResult, held: Sequence[Held], notes: tuple[str, ...]) -> Advice:
     frame = result.frame
-    return Advice(
-        frame.at,
-        frame.window_s,
-        result.plan.go,
-        tuple(result.plan.held),
-        frame.gaps,
-        result.notes,
-        result.learned.findings,
-    )
+    findings = result.learned.findings
+    return Advice(frame.at, frame.window_s, result.plan.go, held, frame.gaps, notes, findings)
 
 
 def summary_of(result: CycleResult) -> Advice:
@@ -39,14 +37,14 @@ def summary_of(result: CycleResult) -> Advice:
 
     Built now: the page is drawn in another thread, which must not ask the control plane anything.
     """
-    frame, held, notes = result.frame, result.plan.held, result.notes
+    held, notes = result.plan.held, result.notes
     shown = held[:LISTED]
     if len(shown) < len(held):
         more = (
             f"Of {len(held)} changes held back these are the {len(shown)} most pressing; `recommend` shows all."
         )
         notes = (*notes, more)
-    return Advice(frame.at, frame.window_s, result.plan.go, shown, frame.gaps, notes, result.learned.findings)
+    return _advice(result, shown, notes)
 
 
 class Governing:

@@ -5,7 +5,6 @@ Labels are knobs, codes and signals, never names of the mesh, so that their numb
 
 from __future__ import annotations
 
-from collections import Counter as Counted
 from collections.abc import Iterable, Mapping
 
 import numpy as np
@@ -25,71 +24,51 @@ class GovernorMetrics:
     """Counters and gauges of one instance."""
 
     def __init__(self, version: str, mode: str) -> None:
-        self.registry = registry = CollectorRegistry()
-        info = Gauge("governor_info", "1, with version and mode", ["version", "mode"], registry=registry)
-        info.labels(version, mode).set(1)
-        self.cycles = Counter("governor_cycles", "Cycles by outcome: ok, failed", ["outcome"], registry=registry)
+        self.registry = CollectorRegistry()
+        self._gauge("info", "1, with version and mode", "version", "mode").labels(version, mode).set(1)
+        self._of_cycles()
+        self._of_decisions()
+        self._of_frames()
+        self._of_learning()
+
+    def _of_cycles(self) -> None:
+        self.cycles = self._counter("cycles", "Cycles by outcome: ok, failed", "outcome")
         self.cycle_seconds = Histogram(
-            "governor_cycle_seconds", "Length of one cycle", buckets=CYCLE_BUCKETS_S, registry=registry
+            "governor_cycle_seconds", "Length of one cycle", buckets=CYCLE_BUCKETS_S, registry=self.registry
         )
-        self.last_cycle = Gauge(
-            "governor_last_cycle_timestamp_seconds",
-            "End of the last finished cycle, epoch",
-            registry=registry,
-        )
-        self.schedule = Counter(
-            "governor_schedule_events",
-            "What the scheduler did not run as planned: error, missed, max_instances",
-            ["event"],
-            registry=registry,
-        )
-        self.proposals = Counter(
-            "governor_proposals",
-            "Changes proposed, by knob and reason code",
-            ["knob", "code"],
-            registry=registry,
-        )
-        self.held = Counter(
-            "governor_held", "Changes held, by knob and the gate's code", ["knob", "code"], registry=registry
-        )
-        self.writes = Counter("governor_writes", "Writes the data plane has taken", ["knob"], registry=registry)
-        self.verdicts = Counter(
-            "governor_verdicts", "What became of writes, by code", ["code"], registry=registry
-        )
-        self.frame_age = Gauge(
-            "governor_frame_age_seconds", "Age of the newest sample in the last frame", registry=registry
-        )
-        self.trust = Gauge(
-            "governor_signal_trust",
-            "Share of a signal that was there and fresh, 0..1",
-            ["signal"],
-            registry=registry,
-        )
-        self.gaps = Gauge("governor_gaps", "Values absent from the last frame", registry=registry)
-        self.targets = Gauge(
-            "governor_mesh_size", "What the last frame covers", ["of"], registry=registry
-        )  # of: services, edges, backends, apis
-        self.anomalies = Gauge(
-            "governor_anomalies", "Signals abnormal in the last frame, by signal", ["signal"], registry=registry
-        )
-        self.victims = Gauge(
-            "governor_victims", "Services that hurt only because they wait for another", registry=registry
-        )
-        self.forecasts = Gauge(
-            "governor_forecasts", "Services with a load forecast, by what serves them", ["by"], registry=registry
-        )
-        self.model = Gauge(
-            "governor_model_refused",
-            "1 while the newest model cannot be used, or there is none",
-            registry=registry,
-        )
-        self.serving = Gauge(
-            "governor_model_info", "1, with the model in use (none: the baseline)", ["name"], registry=registry
-        )
+        self.last_cycle = self._gauge("last_cycle_timestamp_seconds", "End of the last finished cycle, epoch")
+        planned = "What the scheduler did not run as planned: error, missed, max_instances"
+        self.schedule = self._counter("schedule_events", planned, "event")
         for outcome in ("ok", "failed"):
             self.cycles.labels(outcome)
         for event in ("error", "missed", "max_instances"):
             self.schedule.labels(event)
+
+    def _of_decisions(self) -> None:
+        self.proposals = self._counter("proposals", "Changes proposed, by knob and reason code", "knob", "code")
+        self.held = self._counter("held", "Changes held, by knob and the gate's code", "knob", "code")
+        self.writes = self._counter("writes", "Writes the data plane has taken", "knob")
+        self.verdicts = self._counter("verdicts", "What became of writes, by code", "code")
+
+    def _of_frames(self) -> None:
+        self.frame_age = self._gauge("frame_age_seconds", "Age of the newest sample in the last frame")
+        self.trust = self._gauge("signal_trust", "Share of a signal that was there and fresh, 0..1", "signal")
+        self.gaps = self._gauge("gaps", "Values absent from the last frame")
+        # of: services, edges, backends, apis
+        self.targets = self._gauge("mesh_size", "What the last frame covers", "of")
+
+    def _of_learning(self) -> None:
+        self.anomalies = self._gauge("anomalies", "Signals abnormal in the last frame, by signal", "signal")
+        self.victims = self._gauge("victims", "Services that hurt only because they wait for another")
+        self.forecasts = self._gauge("forecasts", "Services with a load forecast, by what serves them", "by")
+        self.refused = self._gauge("model_refused", "1 while the newest model cannot be used, or there is none")
+        self.serving = self._gauge("model_info", "1, with the model in use (none: the baseline)", "name")
+
+    def _counter(self, name: str, what: str, *labels: str) -> Counter:
+        return Counter(f"governor_{name}", what, labels, registry=self.registry)
+
+    def _gauge(self, name: str, what: str, *labels: str) -> Gauge:
+        return Gauge(f"governor_{name}", what, labels, registry=self.registry)
 
     def decided(
         self,
@@ -121,7 +100,7 @@ class GovernorMetrics:
     def learned(self, found: Learned) -> None:
         """Note what detection and prediction said of the last frame."""
         self.anomalies.clear()
-        for signal, number in Counted(one.signal for one in found.diagnosis.anomalies).items():
+        for signal, number in found.diagnosis.anomalies.counts().items():
             self.anomalies.labels(signal).set(number)
         self.victims.set(int(found.diagnosis.victim.sum()))
         gates = np.empty(0, np.int8) if found.forecast is None else found.forecast.gate
@@ -130,7 +109,7 @@ class GovernorMetrics:
 
     def models(self, trained: TrainedForecast | None, reason: str) -> None:
         """Note which model serves, and whether a newer one was refused for `reason`."""
-        self.model.set(bool(reason))
+        self.refused.set(bool(reason))
         self.serving.clear()
         self.serving.labels("none" if trained is None else trained.name).set(1)
 

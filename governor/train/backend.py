@@ -58,8 +58,7 @@ class DaskBackend:
         except (OSError, ValueError) as error:
             raise TrainingError(
                 f"the Dask scheduler at {self.address} cannot be reached ({error}); is it running, and is "
-                "--address "
-                "right, as in tcp://127.0.0.1:8786?"
+                "--address right, as in tcp://127.0.0.1:8786?"
             ) from error
         with client:
             if not client.scheduler_info()["workers"]:

@@ -17,8 +17,6 @@ CHALLENGER, CHAMPION, NAIVE, SEASONAL = "challenger", "champion", "naive", "seas
 Scores = Mapping[str, Mapping[str, Score]]
 """Group (and group + UNSEEN: only series that took no part in the training) to method to score."""
 UNSEEN = ", series unseen"
-NOISE = 1.01
-"""Most that its loss may be of the champion's: two seeds differ by some half per cent."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +80,7 @@ def _lost(scores: Scores, others: set[str]) -> list[str]:
         f"it does not beat {method} on {group}: its loss is {found:.3f} times as large"
         for group, of_group in scores.items()
         for method in sorted(others & of_group.keys())
-        if (found := _over(of_group, method)) > (NOISE if method == CHAMPION else 1.0)
+        if (found := _over(of_group, method)) >= 1.0
     ]
     low, high = COVERAGE
     for group, of_group in scores.items():

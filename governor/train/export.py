@@ -40,8 +40,7 @@ def export(fitted: Fitted, check: FloatArray) -> bytes:
     if off.mean() > FAR_OFF:
         raise TrainingError(
             f"the exported graph differs from the fitted models on {off.mean():.1%} of {len(check)} rows; the "
-            "old "
-            "model stays. Use the versions of scikit-learn and skl2onnx that pyproject.toml asks for"
+            "old model stays. Use the versions of scikit-learn and skl2onnx that pyproject.toml asks for"
         )
     return graph
 

@@ -152,8 +152,8 @@ def enough(series: Sequence[Series]) -> None:
     back = datetime.fromtimestamp(longest.history.end_at + missing, UTC)
     raise TrainingError(
         f"too little history: the longest series, {longest.name}, spans {_span(span)}, {_span(SHORTEST_S)} are "
-        "needed; "
-        f"{_span(missing)} are missing. Come back at {back:%Y-%m-%d %H:%M} UTC; until then the baseline serves"
+        f"needed; {_span(missing)} are missing. Come back at {back:%Y-%m-%d %H:%M} UTC; until then the "
+        "baseline serves"
     )
 
 

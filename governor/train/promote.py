@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from governor.adapters.durable import sync_directory, write_synced
 from governor.adapters.model_manifest import FORECAST, MANIFEST, OPSET, Entry, Manifest, Trained, read_manifest
 from governor.adapters.model_store import REQUIRED
 from governor.errors import ModelRefused, TrainingError
@@ -56,14 +57,13 @@ def promote(models: Path, contents: Mapping[str, bytes], trained: Trained, libra
         with _alone(models):
             _clean(models, home)
             _place(home, version, contents)
-            _write(models / f"{HIDDEN}-{MANIFEST}", _with(models, entry).text().encode())
+            write_synced(models / f"{HIDDEN}-{MANIFEST}", _with(models, entry).text().encode())
             (models / f"{HIDDEN}-{MANIFEST}").replace(models / MANIFEST)
-            _sync(models)
+            sync_directory(models)
     except OSError as error:
         raise TrainingError(
             f"{models}: the new model cannot be written ({error.strerror}); the old one stays in use. Make "
-            "room or give "
-            "the right to write there, and train again"
+            "room or give the right to write there, and train again"
         ) from error
     return version
 
@@ -76,12 +76,12 @@ def _place(home: Path, version: str, contents: Mapping[str, bytes]) -> None:
     hidden = home / f"{HIDDEN}-{version}"
     hidden.mkdir()
     for name, content in contents.items():
-        _write(hidden / name, content)
-    _sync(hidden)
+        write_synced(hidden / name, content)
+    sync_directory(hidden)
     if place.exists():
         place.rename(home / f"{HIDDEN}-damaged-{version}")
     hidden.rename(place)
-    _sync(home)
+    sync_directory(home)
 
 
 def _holds(place: Path, contents: Mapping[str, bytes]) -> bool:
@@ -120,18 +120,3 @@ def _clean(models: Path, home: Path) -> None:
             shutil.rmtree(left)
         else:
             left.unlink()
-
-
-def _write(path: Path, content: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync(directory: Path) -> None:
-    handle = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -59,8 +59,7 @@ def read_folder(folder: Path) -> list[Series]:
     if not found:
         raise SourceError(
             f"{folder}: holds no series; it needs *.parquet or *.csv files with the columns timestamp and "
-            "value (and "
-            f"series), a recording, or one of the known sets ({', '.join(LAYOUTS)})"
+            f"value (and series), a recording, or one of the known sets ({', '.join(LAYOUTS)})"
         )
     return sorted(found, key=lambda one: (one.group, one.name))
 
@@ -119,8 +118,7 @@ def _table(path: Path, columns: list[str] | None) -> pa.Table:
     if missing:
         raise SourceRefused(
             f"{path}: has no column {' or '.join(missing)} (it has {', '.join(table.column_names)}); series "
-            "are told "
-            "by timestamp and value, and by series where there is more than one"
+            "are told by timestamp and value, and by series where there is more than one"
         )
     return table if columns is None else table.select(columns)
 

@@ -38,7 +38,7 @@ def looked(*last: MeshFrame) -> list[Diagnosis]:
     """What is said of each of `last`, after `WARM` windows in which all was well."""
     state, found = DetectState(), []
     for one in [*(noisy(n) for n in range(WARM)), *last]:
-        state, diagnosis = diagnose(state, one, OPTIONS)
+        state, diagnosis = diagnose(state, one, tables_of(one), OPTIONS)
         found.append(diagnosis)
     assert not any(len(d.causes) for d in found[:WARM])
     return found[WARM:]
@@ -90,7 +90,8 @@ def test_services_that_call_each_other_in_a_circle_are_ranked_too() -> None:
 
     state = DetectState()
     for n in range(WARM + 1):
-        state, found = diagnose(state, of(n, 0.02 if n < WARM else 0.5), OPTIONS)
+        one = of(n, 0.02 if n < WARM else 0.5)
+        state, found = diagnose(state, one, tables_of(one), OPTIONS)
     assert {cause.service for cause in found.causes} <= {"a", "b"}
     assert found.causes
 
@@ -127,5 +128,6 @@ def test_a_service_is_measured_by_itself_where_it_reports_and_by_its_callers_els
 
 def test_an_empty_mesh_has_nothing_abnormal() -> None:
     empty = MeshIndex((), (), np.empty(0, np.int32), np.empty(0, np.int32))
-    _, found = diagnose(DetectState(), frame(empty, api={"offered": []}), OPTIONS)
+    nothing = frame(empty, api={"offered": []})
+    _, found = diagnose(DetectState(), nothing, tables_of(nothing), OPTIONS)
     assert not found.anomalies

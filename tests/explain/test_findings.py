@@ -7,13 +7,12 @@ import math
 
 from rich.console import Console
 
-from governor.detect.diagnosis import Cause
-from governor.detect.stage import Anomaly
+from governor.evidence import Anomaly, Cause
 from governor.explain.findings import ExpectedLoad, Findings, as_data, causes_in_words, load_in_words
 from governor.explain.report import Advice, table, to_html, to_json
 
-SLOW = Anomaly("edge", "a|<b>", "latency_p99", "value", 0.5, 0.2, 0.3, 1_700_000_000.0, 1e-4)
-GONE = Anomaly("service", "b", "rate", "trend", math.nan, 10.0, math.nan, 1_700_000_000.0, 1e-3)
+SLOW = Anomaly("edge", "a|<b>", "latency_p99", "value", 0.5, 0.2, 1_700_000_000.0, 1e-4)
+GONE = Anomaly("service", "b", "rate", "trend", math.nan, 10.0, 1_700_000_000.0, 1e-3)
 CAUSES = (
     Cause("web", "latency", "db", 0.8),
     Cause("web", "latency", "web", 0.1),

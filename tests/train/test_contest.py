@@ -79,8 +79,10 @@ def test_a_challenger_worse_than_the_model_in_use_loses(windows: list[Windows]) 
     assert contest(chosen, trained(), trained(off=0.2)).won
 
 
-def test_an_equal_of_the_model_in_use_is_within_noise(windows: list[Windows]) -> None:
-    assert contest(of_group(windows, "days"), trained(), trained()).won
+def test_an_equal_of_the_model_in_use_does_not_replace_it(windows: list[Windows]) -> None:
+    result = contest(of_group(windows, "days"), trained(), trained())
+    assert not result.won
+    assert "does not beat champion" in result.lost[0]
 
 
 def test_nothing_to_score_is_no_victory() -> None:

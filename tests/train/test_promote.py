@@ -37,7 +37,12 @@ def steps_of(monkeypatch: pytest.MonkeyPatch, act: Callable[[int], None]) -> Non
 
         return wrapped
 
-    for owner, name in ((module, "_write"), (module, "_sync"), (Path, "rename"), (Path, "replace")):
+    for owner, name in (
+        (module, "write_synced"),
+        (module, "sync_directory"),
+        (Path, "rename"),
+        (Path, "replace"),
+    ):
         monkeypatch.setattr(owner, name, before(getattr(owner, name)))
 
 
@@ -81,12 +86,12 @@ def test_a_real_kill_in_the_middle_leaves_the_old_model(tmp_path: Path) -> None:
         "from pathlib import Path\n"
         "from governor.train import promote as module\n"
         "from tests.adapters.small_model import TRAINED, files\n"
-        "plain, count = module._write, iter(range(100))\n"
+        "plain, count = module.write_synced, iter(range(100))\n"
         "def write(*arguments):\n"
         "    if next(count) == 2:\n"
         "        os.kill(os.getpid(), signal.SIGKILL)\n"
         "    plain(*arguments)\n"
-        "module._write = write\n"
+        "module.write_synced = write\n"
         "module.promote(Path(sys.argv[1]), files(1), TRAINED, {})\n"
     )
     root = Path(__file__).resolve().parents[2]

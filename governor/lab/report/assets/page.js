@@ -270,6 +270,16 @@
     }
   }
 
+  /* The faults behind a row of a lane. */
+  function faults(left, scale) {
+    return data.faults.map((fault) => {
+      const band = element("div", "band");
+      band.style.left = left + fault.start * scale + "px";
+      band.style.width = (fault.end - fault.start) * scale + "px";
+      return band;
+    });
+  }
+
   /* A bar for each time that a signal was abnormal, a row for each subject. */
   function spans(chart) {
     const holder = document.getElementById("spans");
@@ -277,12 +287,7 @@
     const scale = chart.bbox.width / uPlot.pxRatio / data.duration, left = chart.bbox.left / uPlot.pxRatio;
     for (const subject of Array.from(new Set(data.anomalies.map((span) => span.subject)))) {
       const row = element("div", "row");
-      for (const fault of data.faults) {
-        const band = element("div", "band");
-        band.style.left = left + fault.start * scale + "px";
-        band.style.width = (fault.end - fault.start) * scale + "px";
-        row.append(band);
-      }
+      row.append(...faults(left, scale));
       const first = data.anomalies.find((one) => one.subject === subject);
       const name = element("span", first.start_s > data.duration / 2 ? "name before" : "name", subject);
       const edge = first.start_s > data.duration / 2 ? first.start_s : first.end_s;
@@ -310,12 +315,7 @@
       if (!own.length) continue;
       const row = element("div", "row");
       row.append(element("span", "", LANES[knob]));
-      for (const fault of data.faults) {
-        const band = element("div", "band");
-        band.style.left = left + fault.start * scale + "px";
-        band.style.width = (fault.end - fault.start) * scale + "px";
-        row.append(band);
-      }
+      row.append(...faults(left, scale));
       const groups = [];
       for (const decision of own) {
         const last = groups[groups.length - 1];

@@ -1,0 +1,26 @@
+"""Arrays whose rows are named things, when the things come and go."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+Positions = NDArray[np.intp]
+Number = TypeVar("Number", bound=np.generic)
+
+
+def sources(old: Sequence[str], new: Sequence[str]) -> Positions:
+    """(N,) position in `old` of each name in `new`, -1 where it was not there."""
+    before = {name: i for i, name in enumerate(old)}
+    return np.array([before.get(name, -1) for name in new], np.intp)
+
+
+def carried(old: NDArray[Number], fresh: NDArray[Number], source: Positions, axis: int = 0) -> NDArray[Number]:
+    """`fresh` with what `old` had at `source` along `axis`, where that is not -1."""
+    known = np.flatnonzero(source >= 0)
+    answer = np.moveaxis(fresh.copy(), axis, 0)
+    answer[known] = np.moveaxis(old, axis, 0)[source[known]]
+    return np.moveaxis(answer, 0, axis)

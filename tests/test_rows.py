@@ -1,0 +1,23 @@
+"""Rows that come and go."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from governor.rows import carried, sources
+
+
+def test_who_stays_is_found_and_who_is_new_is_not() -> None:
+    assert sources(["a", "b", "c"], ["c", "x", "a"]).tolist() == [2, -1, 0]
+
+
+def test_who_stays_keeps_its_values_and_the_rest_is_fresh() -> None:
+    old, fresh = np.array([[1, 2], [3, 4], [5, 6]]), np.zeros((2, 2), int)
+    assert carried(old, fresh, np.array([2, -1])).tolist() == [[5, 6], [0, 0]]
+    assert carried(old.T, fresh, np.array([2, -1]), -1).tolist() == [[5, 0], [6, 0]]
+    assert not fresh.any()
+
+
+def test_nobody_stays_and_nobody_comes() -> None:
+    assert carried(np.ones(3), np.zeros(0), np.empty(0, np.intp)).tolist() == []
+    assert carried(np.ones(0), np.zeros(2), np.array([-1, -1])).tolist() == [0.0, 0.0]
