@@ -24,3 +24,13 @@ def carried(old: NDArray[Number], fresh: NDArray[Number], source: Positions, axi
     answer = np.moveaxis(fresh.copy(), axis, 0)
     answer[known] = np.moveaxis(old, axis, 0)[source[known]]
     return np.moveaxis(answer, 0, axis)
+
+
+def taken(old: NDArray[Number], source: Positions, otherwise: float) -> NDArray[Number]:
+    """The rows of `old` at `source`, `otherwise` where that is -1; one copy, for what is large."""
+    known = source >= 0
+    if not known.any():
+        return np.full((len(source), *old.shape[1:]), otherwise, old.dtype)
+    answer = old[np.where(known, source, 0)]
+    answer[~known] = otherwise
+    return answer

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from governor.rows import carried, sources
+from governor.rows import carried, sources, taken
 
 
 def test_who_stays_is_found_and_who_is_new_is_not() -> None:
@@ -21,3 +21,10 @@ def test_who_stays_keeps_its_values_and_the_rest_is_fresh() -> None:
 def test_nobody_stays_and_nobody_comes() -> None:
     assert carried(np.ones(3), np.zeros(0), np.empty(0, np.intp)).tolist() == []
     assert carried(np.ones(0), np.zeros(2), np.array([-1, -1])).tolist() == [0.0, 0.0]
+
+
+def test_rows_are_taken_and_who_is_new_is_unknown() -> None:
+    old = np.array([[1.0, 2.0], [3.0, 4.0]], np.float32)
+    np.testing.assert_array_equal(taken(old, np.array([1, -1]), np.nan), [[3.0, 4.0], [np.nan, np.nan]])
+    np.testing.assert_array_equal(taken(old[:0], np.array([-1]), 0.0), [[0.0, 0.0]])
+    assert old[0, 0] == 1.0

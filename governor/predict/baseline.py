@@ -37,12 +37,13 @@ def level(history: RateHistory) -> NDArray[np.float64]:
 def naive(history: RateHistory, horizons_min: Sequence[float], quantiles: Sequence[float]) -> NDArray[np.float64]:
     """(S, H, Q) the newest known value with the spread of the last day's changes; NaN where there is none."""
     scale = level(history)
-    z = _z(history, 2 * history.steps(DAY_S), scale)
+    day, farthest = history.steps(DAY_S), history.steps(60.0 * max(horizons_min, default=0.0))
+    z = _z(history, day + farthest, scale)
     newest = to_z(newest_known(history), scale)
     forecast = np.full((len(z), len(horizons_min), len(quantiles)), np.nan)
     for h, minutes in enumerate(horizons_min):
         lag = history.steps(minutes * 60.0)
-        spread = _spread(z, lag, history.steps(DAY_S), minutes * 60.0, quantiles)
+        spread = _spread(z, lag, day, minutes * 60.0, quantiles)
         forecast[:, h] = from_z(newest[:, None] + spread, scale[:, None])
     return np.sort(forecast, axis=-1)
 

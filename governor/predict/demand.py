@@ -114,11 +114,10 @@ def carried(state: Demand, services: tuple[str, ...], trained: TrainedForecast |
     if state.services is services or state.services == services:
         return state
     source = rows.sources(state.services, services)
-    none = np.zeros(len(services))
-    volume, seconds = (rows.carried(values, none, source) for values in (state.volume, state.seconds))
+    volume, seconds = (rows.taken(values, source, 0.0) for values in (state.volume, state.seconds))
     history = state.history
     if history is not None:
-        history = replace(history, values=_of_services(history, source))
+        history = replace(history, values=rows.taken(history.values, source, np.nan))
     learnt = None
     if state.online is not None and trained is not None:
         fresh = online.begin(trained.prior, len(services), horizons_on(HORIZONS_MIN, state.step_s))
@@ -137,15 +136,10 @@ def with_past(state: Demand, services: tuple[str, ...], past: RateHistory) -> De
     assert past.step_s == state.step_s
     values = np.full((len(state.services), _kept(state.step_s)), np.nan, np.float32)
     source = rows.sources(services, state.services)
-    _overlay(values, _of_services(past, source), state.step - round(past.end_at / past.step_s))
+    _overlay(values, rows.taken(past.values, source, np.nan), state.step - round(past.end_at / past.step_s))
     if state.history is not None:
         _overlay(values, state.history.values, 0)
     return replace(state, history=RateHistory(values, state.step * state.step_s, state.step_s), made=())
-
-
-def _of_services(history: RateHistory, source: rows.Positions) -> FloatArray:
-    unknown = np.full((len(source), history.values.shape[1]), np.nan, np.float32)
-    return rows.carried(history.values, unknown, source)
 
 
 def _overlay(values: FloatArray, over: FloatArray, behind: int) -> None:

@@ -4,7 +4,8 @@ The mesh is a layered random call graph with ten edges a service and four backen
 are overloaded, 1 % of the backends slow, a tenth of the edges retry, and nobody has set a knob yet, so that
 nearly every edge has a proposal. `recommend` writes nothing; `enforce` writes as much as the policy lets it, to
 a control plane and a ledger in memory, and judges what it wrote. Baseline: the same cycle on a hundredth and a
-tenth of the size.
+tenth of the size. Two more rows are of cycles that come seldom: one that makes a new forecast from a week of
+load, without a model, and one in which all edges turn slow at once.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import numpy as np
 
 from governor.adapters.memory import MemoryControlPlane, MemoryLedger
 from governor.cycle import CycleOptions, GovernorState, Ports, cycle
+from governor.detect.conformal import YOUNG
 from governor.domain import (
     ApiSignals,
     BackendSignals,
@@ -27,7 +29,10 @@ from governor.domain import (
     RateSamples,
     ServiceSignals,
 )
+from governor.learned import LearnedState, learn, remembering
 from governor.policy import load_policies
+from governor.predict.demand import KEPT_S
+from governor.predict.history import RateHistory
 from tests.benchmarks.table import Row, finish
 
 SIZES = (100, 1_000, 10_000)
@@ -150,6 +155,8 @@ class Cost:
     """In the last cycle."""
     writes: int
     """In all cycles together."""
+    anomalies: int = 0
+    """In the last cycle."""
 
 
 def measure(services: int, seed: int, mode: str) -> Cost:
@@ -167,6 +174,42 @@ def measure(services: int, seed: int, mode: str) -> Cost:
         spent.append(time.process_time() - started)
         state, proposals, writes = result.state, len(result.proposals), writes + len(result.receipts)
     return Cost(float(np.median(spent[1:])), spent[0], proposals, writes)
+
+
+def with_forecast(seed: int) -> Cost:
+    """The cycle that makes a new forecast, with a week of load behind it."""
+    rng = np.random.default_rng(seed)
+    index = make_index(SIZES[-1], rng)
+    options = CycleOptions(policies=load_policies(["balanced"]))
+    step_s = options.learned.step_s
+    steps = int(KEPT_S / step_s)
+    load = 5.0 * rng.standard_gamma(20.0, (SIZES[-1], steps), np.float32)
+    past = RateHistory(load, 10 * step_s, step_s)
+    frames = [make_frame(index, rng, 10 * step_s + at) for at in (15.0, 30.0, step_s + 15.0)]
+    return _last(GovernorState(learned=remembering(index.services, past)), frames, options)
+
+
+def with_incident(seed: int) -> Cost:
+    """The cycle in which nearly all edges are abnormal, after as many calm ones as detection needs."""
+    rng = np.random.default_rng(seed)
+    index = make_index(SIZES[-1], rng)
+    options, learned = CycleOptions(policies=load_policies(["balanced"])), LearnedState()
+    for look in range(YOUNG + 50):
+        learned, _ = learn(learned, make_frame(index, rng, 15.0 * look), None, options.learned)
+    calm, bad = (make_frame(index, rng, 15.0 * (YOUNG + 50 + n)) for n in range(2))
+    edge = replace(bad.edge, latency_mean=10 * bad.edge.latency_mean, latency_p99=10 * bad.edge.latency_p99)
+    return _last(GovernorState(learned=learned), [calm, replace(bad, edge=edge)], options)
+
+
+def _last(state: GovernorState, frames: list[MeshFrame], options: CycleOptions) -> Cost:
+    """Cost of the last of the cycles over `frames`."""
+    ports = Ports(SyntheticSource(frames), None, MemoryLedger(), FrameClock())
+    for _ in frames:
+        started = time.process_time()
+        result = cycle(state, ports, options)
+        spent = time.process_time() - started
+        state = result.state
+    return Cost(spent, spent, len(result.proposals), 0, len(result.learned.diagnosis.anomalies))
 
 
 def _row(what: str, seconds: list[float], services: int, note: str) -> Row:
@@ -190,6 +233,12 @@ def main(seeds: int, json_path: Path | None) -> int:
             before = row.median
             rows.append(row)
         rows.append(_row(f"{mode}, first cycle", [r.first_s for r in runs], SIZES[-1], "learns the mesh"))
+    runs = [with_forecast(seed) for seed in range(seeds)]
+    made = _row("recommend, makes a forecast", [r.median_s for r in runs], SIZES[-1], "one cycle in twenty")
+    rows.append(replace(made, target=None))
+    runs = [with_incident(seed) for seed in range(seeds)]
+    note = f"{runs[0].anomalies} abnormal signals"
+    rows.append(_row("recommend, all edges turn slow", [r.median_s for r in runs], SIZES[-1], note))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     rows.append(Row("peak memory", (peak,), "MiB", target=1024.0, at_least=False))
     return finish("cycle: computation of one cycle, CPU time of one process", rows, json_path)
