@@ -1,4 +1,4 @@
-"""Arrays whose rows are named things, when the things come and go."""
+"""Arrays whose rows are named things: when the things come and go, and summed up by what they belong to."""
 
 from __future__ import annotations
 
@@ -34,3 +34,11 @@ def taken(old: NDArray[Number], source: Positions, otherwise: float) -> NDArray[
     answer = old[np.where(known, source, 0)]
     answer[~known] = otherwise
     return answer
+
+
+def sum_by(position: NDArray[np.integer], values: NDArray[np.floating], size: int) -> NDArray[np.float64]:
+    """(size,) sum of `values` for each position, NaN counted as nothing; NaN where there was no value at all."""
+    known = np.isfinite(values)
+    total = np.bincount(position[known], weights=values[known], minlength=size)
+    seen = np.bincount(position[known], minlength=size)
+    return np.where(seen > 0, total, np.nan)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from governor.rows import carried, sources, taken
+from governor.rows import carried, sources, sum_by, taken
 
 
 def test_who_stays_is_found_and_who_is_new_is_not() -> None:
@@ -28,3 +28,9 @@ def test_rows_are_taken_and_who_is_new_is_unknown() -> None:
     np.testing.assert_array_equal(taken(old, np.array([1, -1]), np.nan), [[3.0, 4.0], [np.nan, np.nan]])
     np.testing.assert_array_equal(taken(old[:0], np.array([-1]), 0.0), [[0.0, 0.0]])
     assert old[0, 0] == 1.0
+
+
+def test_what_belongs_together_adds_up_and_what_is_unknown_is_not_zero() -> None:
+    values = np.array([1.0, 2.0, np.nan, np.nan, 5.0], np.float32)
+    found = sum_by(np.array([2, 2, 2, 0, 3]), values, 5)
+    np.testing.assert_array_equal(found, [np.nan, np.nan, 3.0, 5.0, np.nan])

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from governor.domain import MeshFrame
+from governor.rows import sum_by
 
 Array = NDArray[np.float64]
 OVER_LIMIT = 1.1
@@ -38,14 +39,6 @@ class ServiceLoad:
     """CPU used over CPU allowed, 0..1; NaN where not reported, or where the limit is not all that is allowed."""
     goodput: Array
     """Good final answers/s to all callers."""
-
-
-def sum_by(position: NDArray[np.int32], values: NDArray[np.float32], size: int) -> Array:
-    """Sum of `values` for each position, NaN counted as nothing; NaN where there was no value at all."""
-    known = np.isfinite(values)
-    total = np.bincount(position[known], weights=values[known], minlength=size)
-    seen = np.bincount(position[known], minlength=size)
-    return np.where(seen > 0, total, np.nan)
 
 
 def service_load(frame: MeshFrame) -> ServiceLoad:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from governor.detect.expected import Options
 from governor.detect.tables import RELATION, Table
 from governor.domain import FloatArray, MeshFrame
+from governor.rows import sum_by
 
 Array = NDArray[np.float64]
 FEWEST = 20
@@ -68,17 +69,12 @@ def service_signals(frame: MeshFrame) -> tuple[Array, Array, Array]:
     index, edge = frame.index, frame.edge
     size, callee = len(index.services), index.edge_callee
 
-    def total(values: NDArray[np.floating]) -> Array:
-        known = np.isfinite(values)
-        summed = np.bincount(callee[known], weights=values[known], minlength=size)
-        return np.where(np.bincount(callee[known], minlength=size) > 0, summed, np.nan)
-
-    rate = total(edge.rate)
+    rate = sum_by(callee, edge.rate, size)
     timed = np.where(np.isfinite(edge.latency_mean), edge.rate, np.nan)
-    seen = _share(total(timed * edge.latency_mean), total(timed))
+    seen = _share(sum_by(callee, timed * edge.latency_mean, size), sum_by(callee, timed, size))
     server = frame.service.server_latency.astype(np.float64)
     latency = np.asarray(np.where(np.isfinite(server), server, seen), np.float64)
-    return rate, _share(total(edge.errors), rate), latency
+    return rate, _share(sum_by(callee, edge.errors, size), rate), latency
 
 
 def _share(part: NDArray[np.floating], whole: NDArray[np.floating]) -> Array:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from governor.adapters.recording import RecordingEnded, RecordingSource
 from governor.domain import FloatArray, MeshFrame
 from governor.predict.history import RateHistory
+from governor.rows import sum_by
 from governor.train.series import Series
 
 STEP_S = 300.0
@@ -46,10 +46,9 @@ class _Rates:
         self._slots: dict[int, tuple[FloatArray, FloatArray]] = {}
 
     def add(self, frame: MeshFrame) -> None:
-        rate = request_rates(frame)
-        places = np.array(
-            [self._columns.setdefault(name, len(self._columns)) for name in frame.index.services], int
-        )
+        index = frame.index
+        rate = sum_by(index.edge_callee, frame.edge.rate, len(index.services))
+        places = np.array([self._columns.setdefault(name, len(self._columns)) for name in index.services], int)
         slot = int(np.ceil(frame.at / STEP_S))
         none = np.zeros(0, np.float32)
         total, count = (_grown(one, len(self._columns)) for one in self._slots.get(slot, (none, none)))
@@ -73,12 +72,3 @@ class _Rates:
 
 def _grown(array: FloatArray, size: int) -> FloatArray:
     return np.concatenate([array, np.zeros(size - len(array), np.float32)])
-
-
-def request_rates(frame: MeshFrame) -> NDArray[np.float64]:
-    """(S,) final answers/s over the edges into each service; NaN where no edge into it is known."""
-    known = np.isfinite(frame.edge.rate)
-    into = frame.index.edge_callee[known]
-    size = len(frame.index.services)
-    total = np.bincount(into, frame.edge.rate[known], size)
-    return np.where(np.bincount(into, minlength=size) > 0, total, np.nan)

@@ -14,7 +14,7 @@ from governor.adapters.recording import RecordingWriter
 from governor.errors import SourceError, SourceRefused
 from governor.predict.history import RateHistory
 from governor.train.prometheus import series_of, step_of
-from governor.train.recorded import is_recording, read_recording, request_rates
+from governor.train.recorded import is_recording, read_recording
 from governor.train.sources import gridded, read_folder
 from tests.adapters.test_recording import frame
 
@@ -105,13 +105,6 @@ def test_a_recording_gives_the_mean_of_each_step_of_the_services_that_are_called
     (one,) = read_recording(tmp_path / "frames")
     assert (one.name, one.history.step_s, one.history.end_at) == ("web", 300, 3e8 + 900)
     np.testing.assert_array_equal(one.history.values, [[20, np.nan, 50]])
-
-
-def test_rates_into_a_service_add_up_and_unknown_ones_are_not_zero() -> None:
-    made = frame()
-    index = replace(made.index, edge_callee=np.array([2, 2], np.int32))
-    known = replace(made, index=index, edge=replace(made.edge, rate=np.array([1.0, 2.0], np.float32)))
-    np.testing.assert_array_equal(request_rates(known), [np.nan, np.nan, 3])
 
 
 def test_of_a_prometheus_the_time_before_its_first_sample_is_left_out() -> None:
