@@ -15,10 +15,11 @@ from pathlib import Path
 import numpy as np
 
 from governor.adapters.envoy_files_admin import EnvoyAdmin, Subscriptions, scope_of
-from governor.adapters.envoy_files_change import Edit, Inexpressible
+from governor.adapters.envoy_files_change import Edit
 from governor.adapters.envoy_files_edits import edits_for, value_of
 from governor.adapters.envoy_files_store import XdsDirectory, XdsFile, serialise
 from governor.adapters.envoy_files_values import Catalogue, catalogue
+from governor.adapters.inexpressible import Inexpressible
 from governor.domain import FloatArray, MeshIndex
 from governor.errors import ControlPlaneError, SourceError, WriteRejected, WriteUnconfirmed
 from governor.knobs import Knob, KnobState, KnobValue, Proposal, Receipt, Target

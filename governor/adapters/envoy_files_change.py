@@ -13,10 +13,6 @@ SAME = 1e-4
 """Rates (relative) and shares (absolute) closer than this are the same: nothing is written."""
 
 
-class Inexpressible(Exception):  # noqa: N818 - reads as what it is
-    """This value cannot be said in these files; the message says why."""
-
-
 @dataclass(frozen=True)
 class Edit:
     """One file's new content, and where Envoy tells that it took it."""

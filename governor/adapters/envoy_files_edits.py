@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from governor.adapters.envoy_files_change import Edit, Inexpressible, number, whole
+from governor.adapters.envoy_files_change import Edit, number, whole
 from governor.adapters.envoy_files_pools import limit_edits, weight_edits
 from governor.adapters.envoy_files_routes import attempts_edits, timeout_edits
 from governor.adapters.envoy_files_runtime import breaker_edits, budget_edits
 from governor.adapters.envoy_files_values import PRIORITIES, Catalogue
+from governor.adapters.inexpressible import Inexpressible
 from governor.knobs import (
     BackendWeights,
     ConnectionLimits,

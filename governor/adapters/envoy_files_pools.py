@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator
 
 from governor.adapters.envoy_admin_names import LIMIT_PREFIX
-from governor.adapters.envoy_files_change import SAME, Edit, Inexpressible, duration
+from governor.adapters.envoy_files_change import SAME, Edit, duration
 from governor.adapters.envoy_files_store import Document
 from governor.adapters.envoy_files_values import (
     UNLIMITED_RPS,
@@ -17,6 +17,7 @@ from governor.adapters.envoy_files_values import (
     endpoints,
     rate_of,
 )
+from governor.adapters.inexpressible import Inexpressible
 from governor.knobs import BackendWeights, RateLimit
 
 TOTAL_WEIGHT = 10_000

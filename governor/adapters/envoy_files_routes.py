@@ -6,9 +6,10 @@ import copy
 import math
 from collections.abc import Callable, Iterator, Sequence
 
-from governor.adapters.envoy_files_change import SAME, Edit, Inexpressible, duration, number, whole
+from governor.adapters.envoy_files_change import SAME, Edit, duration, number, whole
 from governor.adapters.envoy_files_store import Document
 from governor.adapters.envoy_files_values import Catalogue, retries_of
+from governor.adapters.inexpressible import Inexpressible
 from governor.knobs import Timeout
 
 

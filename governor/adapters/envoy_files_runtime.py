@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 
-from governor.adapters.envoy_files_change import SAME, Edit, Inexpressible, whole
+from governor.adapters.envoy_files_change import SAME, Edit, whole
 from governor.adapters.envoy_files_values import BREAKERS, PRIORITIES, Catalogue
+from governor.adapters.inexpressible import Inexpressible
 
 
 def breaker_edits(files: Catalogue, edge: str, values: Mapping[tuple[str, str], int | None]) -> Iterator[Edit]:

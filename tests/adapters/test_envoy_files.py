@@ -15,11 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from governor.adapters.envoy_files import EnvoyFilesControlPlane, knob_state
-from governor.adapters.envoy_files_change import Inexpressible
 from governor.adapters.envoy_files_edits import edits_for, value_of
 from governor.adapters.envoy_files_pools import FILL_S, bucket
 from governor.adapters.envoy_files_store import XdsDirectory, serialise
 from governor.adapters.envoy_files_values import Catalogue, catalogue, rate_of, seconds
+from governor.adapters.inexpressible import Inexpressible
 from governor.domain import MeshIndex
 from governor.errors import ControlPlaneError, WriteUnconfirmed
 from governor.knobs import (

@@ -1,0 +1,86 @@
+"""Kubernetes objects as the governor holds them: what kind, which one, and its content as plain JSON data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+Body = Mapping[str, Any]
+"""An object as the API gives it."""
+
+
+@dataclass(frozen=True, order=True)
+class Kind:
+    """One resource of the API, for example `networking.istio.io/v1 VirtualService`."""
+
+    group: str
+    """Empty for the core group."""
+    version: str
+    plural: str
+    """As in the address, for example `virtualservices`."""
+    kind: str
+    namespaced: bool = True
+
+    @property
+    def api_version(self) -> str:
+        """`group/version`, or the version alone for the core group."""
+        return f"{self.group}/{self.version}" if self.group else self.version
+
+
+@dataclass(frozen=True, order=True)
+class Ref:
+    """One object: its kind, namespace (empty for cluster-wide kinds) and name."""
+
+    kind: Kind
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        where = f"{self.namespace}/" if self.namespace else ""
+        return f"{self.kind.kind} {where}{self.name}"
+
+
+SERVICE = Kind("", "v1", "services", "Service")
+NAMESPACE = Kind("", "v1", "namespaces", "Namespace", namespaced=False)
+CONFIG_MAP = Kind("", "v1", "configmaps", "ConfigMap")
+ENDPOINT_SLICE = Kind("discovery.k8s.io", "v1", "endpointslices", "EndpointSlice")
+
+
+@dataclass(frozen=True, eq=False)
+class Snapshot:
+    """All objects that were read for one cycle."""
+
+    objects: Mapping[Ref, Body] = field(default_factory=dict)
+    installed: frozenset[Kind] = frozenset()
+    """Kinds that this API server serves, of those that were asked for."""
+
+    def of(self, kind: Kind, namespace: str | None = None) -> Iterator[tuple[Ref, Body]]:
+        """Objects of one kind in order of namespace and name, those of one namespace only if it is given."""
+        for ref in self._by_kind.get(kind, ()):
+            if namespace is None or ref.namespace == namespace:
+                yield ref, self.objects[ref]
+
+    def get(self, ref: Ref) -> Body | None:
+        """The object, None if there is none."""
+        return self.objects.get(ref)
+
+    @cached_property
+    def _by_kind(self) -> Mapping[Kind, tuple[Ref, ...]]:
+        found: dict[Kind, list[Ref]] = {}
+        for ref in sorted(self.objects):
+            found.setdefault(ref.kind, []).append(ref)
+        return {kind: tuple(refs) for kind, refs in found.items()}
+
+
+def annotations_of(body: Body) -> Mapping[str, str]:
+    """The object's annotations."""
+    found: Mapping[str, str] = body.get("metadata", {}).get("annotations") or {}
+    return found
+
+
+def labels_of(body: Body) -> Mapping[str, str]:
+    """The object's labels."""
+    found: Mapping[str, str] = body.get("metadata", {}).get("labels") or {}
+    return found
