@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -42,6 +42,7 @@ class Ref:
         return f"{self.kind.kind} {where}{self.name}"
 
 
+Keys = Callable[[Ref, Body], Iterable[Hashable]]
 SERVICE = Kind("", "v1", "services", "Service")
 NAMESPACE = Kind("", "v1", "namespaces", "Namespace", namespaced=False)
 CONFIG_MAP = Kind("", "v1", "configmaps", "ConfigMap")
@@ -65,6 +66,32 @@ class Snapshot:
     def get(self, ref: Ref) -> Body | None:
         """The object, None if there is none."""
         return self.objects.get(ref)
+
+    def index(self, kind: Kind, keys: Keys) -> Mapping[Hashable, tuple[Ref, ...]]:
+        """Objects of one kind by what `keys` says of each, a plain function; worked out once for a snapshot."""
+        known = self._indexes.get((kind, keys))
+        if known is None:
+            found: dict[Hashable, list[Ref]] = {}
+            for ref, body in self.of(kind):
+                for key in keys(ref, body):
+                    found.setdefault(key, []).append(ref)
+            known = self._indexes[kind, keys] = {key: tuple(refs) for key, refs in found.items()}
+        return known
+
+    def having(self, written: Mapping[Ref, Body | None]) -> Snapshot:
+        """This snapshot after the governor's own writes (None: deleted), which change no object's purpose.
+
+        Indexes are kept where no object was made or deleted.
+        """
+        objects = {ref: body for ref, body in {**self.objects, **written}.items() if body is not None}
+        changed = Snapshot(objects, self.installed)
+        if objects.keys() == self.objects.keys():
+            changed.__dict__.update(_by_kind=self._by_kind, _indexes=self._indexes)
+        return changed
+
+    @cached_property
+    def _indexes(self) -> dict[tuple[Kind, Keys], Mapping[Hashable, tuple[Ref, ...]]]:
+        return {}
 
     @cached_property
     def _by_kind(self) -> Mapping[Kind, tuple[Ref, ...]]:

@@ -1,0 +1,69 @@
+"""The before-images in the cluster: kept in step with ConfigMaps of the governor's own namespace."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from governor.adapters.kubernetes_api import KubernetesApi
+from governor.adapters.kubernetes_before import LABEL, BeforeImage, from_config_map, name_of, to_config_map
+from governor.adapters.kubernetes_edits import ABSENT, Edit, in_words, value_at
+from governor.adapters.kubernetes_objects import CONFIG_MAP, Body, Ref
+from governor.adapters.kubernetes_ownership import MANAGER
+from governor.adapters.kubernetes_patches import located
+from governor.knobs import Knob
+
+
+class BeforeImages:
+    """All before-images, by object and knob."""
+
+    def __init__(self, api: KubernetesApi, namespace: str) -> None:
+        self._api, self._namespace = api, namespace
+        self._known: Mapping[tuple[Ref, Knob], BeforeImage] = {}
+
+    def load(self) -> None:
+        """Read them all: another leader may have written some. ControlPlaneError naming a damaged one."""
+        found = [
+            from_config_map(body) for _, body in self._api.list_of(CONFIG_MAP, self._namespace, f"{LABEL}=true")
+        ]
+        self._known = {image.key: image for image in found}
+
+    def __iter__(self) -> Iterator[BeforeImage]:
+        return iter(tuple(self._known.values()))
+
+    def of(self, ref: Ref, knob: Knob) -> BeforeImage | None:
+        """The image of one knob in one object, None if the governor has changed nothing there."""
+        return self._known.get((ref, knob))
+
+    def put(self, image: BeforeImage) -> None:
+        """Keep an image, in the cluster before in memory."""
+        if self._known.get(image.key) == image:
+            return
+        ref, body = to_config_map(image, self._namespace)
+        self._api.apply(ref, body, MANAGER, force=True)
+        self._known = {**self._known, image.key: image}
+
+    def drop(self, image: BeforeImage) -> None:
+        """Forget an image: its object is its owner's again."""
+        self._api.delete(Ref(CONFIG_MAP, self._namespace, name_of(image.ref, image.knob)))
+        self._known = {key: kept for key, kept in self._known.items() if key != image.key}
+
+    @staticmethod
+    def returning(image: BeforeImage, now: Body) -> tuple[tuple[Edit, ...], tuple[str, ...]]:
+        """Edits that put back what the owner had, and notes on leaves that somebody else has changed since."""
+        edits: list[Edit] = []
+        notes: list[str] = []
+        for leaf in image.leaves:
+            here = located(now, leaf.path, leaf.elements)
+            where = f"{in_words(leaf.path)} of {image.ref}"
+            if here is None:
+                notes.append(f"{where}: its owner has rewritten the list, it stays as it is")
+                continue
+            value = value_at(now, here)
+            if value == leaf.before:
+                continue
+            if value not in leaf.ours:
+                said = "taken away" if value is ABSENT else f"set to {value!r}"
+                notes.append(f"{where} was {said} by somebody else, it stays so")
+                continue
+            edits.append(Edit(here, leaf.before))
+        return tuple(edits), tuple(notes)
