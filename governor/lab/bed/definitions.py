@@ -1,4 +1,4 @@
-"""Custom resource definitions as their projects publish them, read from the Go modules that the bed is built from."""
+"""Custom resource definitions as their projects publish them, read from the bed's own Go modules."""
 
 from __future__ import annotations
 

