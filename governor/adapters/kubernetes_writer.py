@@ -137,6 +137,7 @@ class KubernetesWriter:
 
     def restore(self, image: BeforeImage) -> str:
         """Give one object back to its owner, and forget the image; says what was found, empty if all was well."""
+        image = self._images.of(*image.key) or image
         try:
             now = self._api.get(image.ref)
         except ObjectGone:
