@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import ipaddress
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-LIFE = datetime.timedelta(days=2)
+LIFE = dt.timedelta(days=2)
 
 
 class Authority:
@@ -41,15 +41,24 @@ class Authority:
         signed = _signed(subject, self._name, key.public_key(), self._key, names)
         certificate, secret = self._directory / f"{name}.crt", self._directory / f"{name}.key"
         certificate.write_bytes(signed.public_bytes(serialization.Encoding.PEM))
-        secret.touch(0o600)
-        secret.write_bytes(
-            key.private_bytes(
-                serialization.Encoding.PEM,
-                serialization.PrivateFormat.PKCS8,
-                serialization.NoEncryption(),
-            )
-        )
+        _write_private(secret, key)
         return certificate, secret
+
+
+def write_key(path: Path) -> None:
+    """A new key that service account tokens are signed with."""
+    _write_private(path, ec.generate_private_key(ec.SECP256R1()))
+
+
+def _write_private(path: Path, key: ec.EllipticCurvePrivateKey) -> None:
+    path.touch(0o600)
+    path.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.TraditionalOpenSSL,  # the only one that kube-apiserver reads
+            serialization.NoEncryption(),
+        )
+    )
 
 
 def _signed(
@@ -59,14 +68,14 @@ def _signed(
     signer: ec.EllipticCurvePrivateKey,
     extension: x509.ExtensionType,
 ) -> x509.Certificate:
-    now = datetime.datetime.now(datetime.UTC)
+    now = dt.datetime.now(dt.UTC)
     return (
         x509.CertificateBuilder()
         .subject_name(subject)
         .issuer_name(issuer)
         .public_key(key)
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(minutes=5))
+        .not_valid_before(now - dt.timedelta(minutes=5))
         .not_valid_after(now + LIFE)
         .add_extension(extension, critical=False)
         .sign(signer, hashes.SHA256())
