@@ -1,4 +1,4 @@
-"""An API server that fails in every way it can: nothing is half done without a record, and all can be given back."""
+"""An API server that fails in every way: nothing is half done without a record, and all can be given back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Writing to objects of others on a real API server: who may, what is touched, and how all of it is given back."""
+"""Writing to objects of others on a real API server: who may, what is touched, how all of it is given back."""
 
 from __future__ import annotations
 
@@ -213,7 +213,7 @@ def test_flagger_is_not_interfered_with(shop: Shop) -> None:
 def test_istios_webhook_judges_the_dry_run_and_nothing_is_left(shop: Shop) -> None:
     shop.owner_writes(shop.rule, RULE)
     plane = shop.plane()
-    with pytest.raises(WriteRejected, match="not in range 0..100"):
+    with pytest.raises(WriteRejected, match=r"not in range 0\.\.100"):
         plane.write(shop.edge, Knob.OUTLIER_DETECTION, OutlierDetection(1.2, 7))
     assert shop.spec(shop.rule) == RULE
     assert images(shop) == 0
