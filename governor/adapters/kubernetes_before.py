@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from governor.adapters.kubernetes_edits import ABSENT, Edit, Path, value_at
+from governor.adapters.kubernetes_edits import ABSENT, Edit, FieldPath, value_at
 from governor.adapters.kubernetes_objects import CONFIG_MAP, Body, Kind, Ref
 from governor.adapters.kubernetes_patches import elements_on
 from governor.errors import ControlPlaneError
@@ -28,7 +28,7 @@ REMEMBERED = 4
 class Leaf:
     """One leaf as its owner had it."""
 
-    path: Path
+    path: FieldPath
     elements: tuple[Mapping[str, Any], ...]
     """Identities of the list elements on the way."""
     before: Any

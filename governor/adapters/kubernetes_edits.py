@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from governor.adapters.kubernetes_objects import Body, Ref
 
-Path = tuple[str | int, ...]
+FieldPath = tuple[str | int, ...]
 
 
 class Absent(Enum):
@@ -34,7 +34,7 @@ ABSENT: Final = Absent.ABSENT
 class Edit:
     """One leaf and the value it is to have."""
 
-    path: Path
+    path: FieldPath
     value: Any
     """JSON data, or ABSENT to take the leaf away."""
 
@@ -60,7 +60,7 @@ class OwnObject:
 AnyChange = Change | OwnObject
 
 
-def value_at(body: Any, path: Path) -> Any:
+def value_at(body: Any, path: FieldPath) -> Any:
     """The value at `path`, ABSENT if any part of the way is not there."""
     for part in path:
         if isinstance(part, int):
@@ -86,7 +86,7 @@ def edited(body: Body, edits: Iterable[Edit]) -> dict[str, Any]:
     return copy
 
 
-def _put(body: Any, path: Path, value: Any) -> None:
+def _put(body: Any, path: FieldPath, value: Any) -> None:
     *way, last = path
     for part in way:
         if isinstance(part, int):
@@ -98,7 +98,7 @@ def _put(body: Any, path: Path, value: Any) -> None:
     body[last] = value
 
 
-def _take_away(body: Any, path: Path) -> None:
+def _take_away(body: Any, path: FieldPath) -> None:
     if value_at(body, path) is ABSENT:
         return
     holders = [body]
@@ -112,12 +112,12 @@ def _take_away(body: Any, path: Path) -> None:
         del holders[depth][path[depth]]
 
 
-def pointer(path: Path) -> str:
+def pointer(path: FieldPath) -> str:
     """The path as a JSON Pointer (RFC 6901)."""
     return "".join(f"/{str(part).replace('~', '~0').replace('/', '~1')}" for part in path)
 
 
-def in_words(path: Path) -> str:
+def in_words(path: FieldPath) -> str:
     """The path as people write it: `spec.http[0].timeout`."""
     text = ""
     for part in path:
@@ -125,6 +125,6 @@ def in_words(path: Path) -> str:
     return text.removeprefix(".")
 
 
-def in_list(path: Path) -> bool:
+def in_list(path: FieldPath) -> bool:
     """Whether the path leads through a list, which its owner holds as a whole."""
     return any(isinstance(part, int) for part in path)

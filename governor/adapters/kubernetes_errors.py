@@ -8,6 +8,11 @@ from typing import Any
 
 from governor.errors import ControlPlaneError, WriteRejected, WriteUnconfirmed
 
+FAILED_TEST = "the server rejected our request due to an error in our request"
+"""All that the API server says of a JSON Patch whose `test` fails."""
+UNTYPED = "failed to create typed patch object"
+"""A field that the schema does not have, or of another type; the server calls it an internal error (500)."""
+
 
 class ObjectGone(ControlPlaneError):  # noqa: N818 - reads as what happened
     """There is no such object, or its kind is not installed."""
@@ -29,9 +34,9 @@ def explained(what: str, method: str, status: int, text: bytes) -> ControlPlaneE
         return ObjectGone(f"{what} is not there: {message}")
     if status == 409:
         return _conflict(what, answer, message)
-    if status in {400, 422}:
-        if method == "PATCH" and "test" in message.lower() and "operation" in message.lower():
-            return _changed(what, message)
+    if status == 422 and method == "PATCH" and FAILED_TEST in message:
+        return _changed(what, "a value or list element that was to be changed is no longer what it was")
+    if status in {400, 422} or UNTYPED in message:
         return WriteRejected(f"{what} was refused: {message}; nothing was written")
     if status in {401, 403}:
         return ControlPlaneError(

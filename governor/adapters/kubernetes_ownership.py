@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from governor.adapters.kubernetes_edits import Path
+from governor.adapters.kubernetes_edits import FieldPath
 from governor.adapters.kubernetes_objects import Body, annotations_of, labels_of
 from governor.knobs import Knob
 
@@ -28,7 +28,7 @@ def is_ours(manager: str) -> bool:
     return manager == MANAGER or manager.startswith(f"{MANAGER}-")
 
 
-def owners(body: Body, path: Path) -> tuple[str, ...]:
+def owners(body: Body, path: FieldPath) -> tuple[str, ...]:
     """Managers of the leaf at `path`, by name; of the list where the path leads through an atomic one."""
     entries = body.get("metadata", {}).get("managedFields") or ()
     return tuple(
@@ -42,7 +42,7 @@ def owners(body: Body, path: Path) -> tuple[str, ...]:
     )
 
 
-def _holds(fields: Mapping[str, Any], path: Path) -> bool:
+def _holds(fields: Mapping[str, Any], path: FieldPath) -> bool:
     for part in path:
         if isinstance(part, int):
             # Items of a list of the kind `map` have keys of their own (k:{...}); an atomic list has none.

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from governor.adapters.kubernetes_edits import ABSENT, Edit, Path, edited, pointer, value_at
+from governor.adapters.kubernetes_edits import ABSENT, Edit, FieldPath, edited, pointer, value_at
 from governor.adapters.kubernetes_objects import Body, Ref
 
 IDENTITY = (
@@ -47,7 +47,7 @@ def json_patch(now: Body, edits: Sequence[Edit]) -> list[Operation]:
     return operations
 
 
-def _identities(now: Body, paths: Iterable[Path]) -> list[Operation]:
+def _identities(now: Body, paths: Iterable[FieldPath]) -> list[Operation]:
     """Tests that every list element on the way is the one that was read."""
     found: dict[str, Operation] = {}
     for path in paths:
@@ -87,7 +87,7 @@ def _operations(state: Body, edit: Edit) -> list[Operation]:
     return [{"op": "add", "path": pointer(edit.path[:depth]), "value": value}]
 
 
-def _emptied(state: Body, path: Path) -> Path:
+def _emptied(state: Body, path: FieldPath) -> FieldPath:
     """The highest mapping on the way that holds nothing but this leaf, or the leaf itself."""
     while len(path) > 2 and isinstance(path[-2], str):
         holder = value_at(state, path[:-1])
@@ -97,7 +97,7 @@ def _emptied(state: Body, path: Path) -> Path:
     return path
 
 
-def located(body: Body, path: Path, elements: Sequence[Mapping[str, Any]]) -> Path | None:
+def located(body: Body, path: FieldPath, elements: Sequence[Mapping[str, Any]]) -> FieldPath | None:
     """Where `path` is now, if list elements have moved; None if one of `elements` is gone or there twice.
 
     `elements` are the identities of the elements that `path` led through, in order.
@@ -122,7 +122,7 @@ def located(body: Body, path: Path, elements: Sequence[Mapping[str, Any]]) -> Pa
     return here
 
 
-def elements_on(body: Body, path: Path) -> tuple[Mapping[str, Any], ...]:
+def elements_on(body: Body, path: FieldPath) -> tuple[Mapping[str, Any], ...]:
     """Identities of the list elements that `path` leads through, in order."""
     return tuple(
         identity(value_at(body, path[: depth + 1])) for depth, part in enumerate(path) if isinstance(part, int)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from governor.adapters.inexpressible import Inexpressible
@@ -75,6 +75,8 @@ class Written:
 
 def obstacle(body: Body, change: Change, knob: Knob) -> str | None:
     """Why the governor must leave these leaves alone, or None."""
+    if labels_of(body).get(MANAGED_BY) == MANAGER:
+        return None
     tool = rewriter(body)
     if tool is not None:
         return f"{change.ref} is rewritten by {tool}, the governor does not interfere"
@@ -135,6 +137,7 @@ class KubernetesWriter:
 
     def restore(self, image: BeforeImage) -> str:
         """Give one object back to its owner, and forget the image; says what was found, empty if all was well."""
+        image = self._images.of(*image.key) or image
         try:
             now = self._api.get(image.ref)
         except ObjectGone:
@@ -144,8 +147,12 @@ class KubernetesWriter:
             self._images.drop(image)
             return f"{image.ref} was made anew by its owner, there is nothing to give back"
         self._fence()
-        if image.own:
+        heir = next((other for other in self._images if other.ref == image.ref and other.key != image.key), None)
+        if image.own and heir is None:
             return self._deleted(image, now)
+        if image.own and heir is not None:
+            # Other knobs still hold leaves in this object: the last of them deletes it.
+            self._images.put(replace(heir, own=True))
         edits, notes = self._images.returning(image, now)
         request = self._request(Change(image.ref, edits), now, image.knob)
         if request is not None:

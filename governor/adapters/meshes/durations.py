@@ -1,0 +1,24 @@
+"""Durations as objects spell them."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+_PART = re.compile(r"([0-9]*\.?[0-9]+)(h|ms|us|ns|m|s)")
+_UNIT = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
+
+
+def seconds(text: Any) -> float | None:
+    """Seconds of a duration as Go writes it (`1m30s`, `250ms`, `1.5s`); None for none and for 0, which is off."""
+    if not isinstance(text, str):
+        return None
+    parts = _PART.findall(text)
+    if "".join(number + unit for number, unit in parts) != text:
+        return None
+    return sum(float(number) * _UNIT[unit] for number, unit in parts) or None
+
+
+def milliseconds(value_s: float) -> str:
+    """Whole milliseconds, at least one: the finest that Istio and the Gateway API take."""
+    return f"{max(1, round(value_s * 1000))}ms"

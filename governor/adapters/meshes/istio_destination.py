@@ -1,0 +1,141 @@
+"""Leaves of a DestinationRule's trafficPolicy: caps, connection limits, outlier detection, retry budget.
+
+Istio's zeros mean "unset"; limits count in each client's proxy. Source: Istio, DestinationRule reference
+(ConnectionPoolSettings, OutlierDetection, RetryBudget); measured on 1.31.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from governor.adapters.inexpressible import Inexpressible
+from governor.adapters.kubernetes_edits import ABSENT, AnyChange, Change, Edit, OwnObject
+from governor.adapters.kubernetes_objects import Body, Ref, Snapshot
+from governor.adapters.meshes.istio_objects import DESTINATION_RULE, blocked_by, destination_rule
+from governor.adapters.meshes.mesh import Place, Service
+from governor.knobs import ConnectionLimits, InFlightCap, OutlierDetection
+
+POLICY = ("spec", "trafficPolicy")
+MAX_REQUESTS = ("connectionPool", "http", "http2MaxRequests")
+MAX_CONNECTIONS = ("connectionPool", "tcp", "maxConnections")
+MAX_PENDING = ("connectionPool", "http", "http1MaxPendingRequests")
+CONSECUTIVE_5XX = ("outlierDetection", "consecutive5xxErrors")
+CONSECUTIVE_GATEWAY = ("outlierDetection", "consecutiveGatewayErrors")
+MAX_EJECTION = ("outlierDetection", "maxEjectionPercent")
+BUDGET_PERCENT = ("retryBudget", "percent")
+BUDGET_FLOOR = ("retryBudget", "minRetryConcurrency")
+LEAST_CONCURRENT_RETRIES = 3
+"""Istio's own default of minRetryConcurrency, named because a budget without it has had other defaults."""
+
+Leaves = Mapping[tuple[str, ...], Any]
+
+
+def policy_of(rule: Body | None) -> Mapping[str, Any]:
+    """The top level's traffic policy."""
+    found: Mapping[str, Any] = ((rule or {}).get("spec") or {}).get("trafficPolicy") or {}
+    return found
+
+
+def leaf(policy: Mapping[str, Any], path: Sequence[str]) -> Any:
+    """One leaf of a traffic policy, None if it is not set."""
+    found: Any = policy
+    for part in path:
+        found = (found or {}).get(part)
+    return found
+
+
+def rule_changes(snapshot: Snapshot, service: Service, leaves: Leaves) -> list[AnyChange]:
+    """Changes that set `leaves` (None: take away) in the host's rule, or in one of the governor's own."""
+    found = destination_rule(snapshot, service)
+    edits = tuple(Edit((*POLICY, *path), ABSENT if value is None else value) for path, value in leaves.items())
+    if found is None:
+        if all(value is None for value in leaves.values()):
+            return []
+        ref = Ref(DESTINATION_RULE, service.namespace, f"{service.name}-governor")
+        return [OwnObject(ref, {"spec": {"host": service.host}}), Change(ref, edits)]
+    ref, rule = found
+    for path in leaves:
+        if (other := blocked_by(rule, path)) is not None:
+            raise Inexpressible(
+                f"{other} of {ref} has {path[0]} of its own, which replaces the one at the top: move it there, "
+                "or leave it to its owner"
+            )
+    return [Change(ref, edits)]
+
+
+def cap_leaves(value: InFlightCap, proxies: int) -> Leaves:
+    """The cap of priority DEFAULT, for each of the caller's proxies."""
+    return {MAX_REQUESTS: per_proxy(value.default, proxies)}
+
+
+def cap_in(policy: Mapping[str, Any], proxies: int) -> int | None:
+    """The cap of priority DEFAULT over all of the caller's proxies."""
+    return over_all(leaf(policy, MAX_REQUESTS), proxies)
+
+
+def limit_leaves(value: ConnectionLimits, proxies: int) -> Leaves:
+    """Connections, and requests that wait for one."""
+    return {
+        MAX_CONNECTIONS: per_proxy(value.max_connections, proxies),
+        MAX_PENDING: per_proxy(value.max_pending_requests, proxies),
+    }
+
+
+def limits_in(policy: Mapping[str, Any], proxies: int) -> ConnectionLimits:
+    """The inverse of `limit_leaves`."""
+    return ConnectionLimits(
+        over_all(leaf(policy, MAX_CONNECTIONS), proxies), over_all(leaf(policy, MAX_PENDING), proxies)
+    )
+
+
+def outlier_leaves(value: OutlierDetection) -> Leaves:
+    """Share and failures in a row; to eject nobody the detectors are off, for a share of 0 is read as 10 %."""
+    percent = None if value.max_ejection is None else math.floor(value.max_ejection * 100 + 1e-6)
+    if percent == 0:
+        return {MAX_EJECTION: None, CONSECUTIVE_5XX: 0, CONSECUTIVE_GATEWAY: 0}
+    return {MAX_EJECTION: percent, CONSECUTIVE_5XX: value.consecutive_5xx}
+
+
+def outlier_in(policy: Mapping[str, Any]) -> OutlierDetection | None:
+    """The inverse of `outlier_leaves`; None if there is no outlier detection."""
+    if policy.get("outlierDetection") is None:
+        return None
+    percent, errors = leaf(policy, MAX_EJECTION), leaf(policy, CONSECUTIVE_5XX)
+    off = errors == 0 and not leaf(policy, CONSECUTIVE_GATEWAY)
+    if off:
+        return OutlierDetection(0.0, None)
+    return OutlierDetection(percent / 100 if percent else None, errors or None)
+
+
+def budget_leaves(budget: float | None) -> Leaves:
+    """The retry budget, as a share of active requests."""
+    if budget is None:
+        return {BUDGET_PERCENT: None, BUDGET_FLOOR: None}
+    return {BUDGET_PERCENT: round(budget * 100, 2), BUDGET_FLOOR: LEAST_CONCURRENT_RETRIES}
+
+
+def budget_in(policy: Mapping[str, Any]) -> float | None:
+    """The inverse of `budget_leaves`."""
+    percent = leaf(policy, BUDGET_PERCENT)
+    return None if percent is None else float(percent) / 100
+
+
+def per_proxy(total: int | None, proxies: int) -> int | None:
+    """Each proxy's part, rounded up; Inexpressible for 0, which Istio reads as no limit."""
+    if total is None:
+        return None
+    if total < 1:
+        raise Inexpressible("Istio reads a limit of 0 as no limit at all")
+    return math.ceil(total / proxies)
+
+
+def over_all(each: int | None, proxies: int) -> int | None:
+    """What the proxies allow together; None if they set no limit."""
+    return each * proxies if each else None
+
+
+def proxies_of(place: Place) -> int:
+    """Proxies that count by themselves."""
+    return max(1, place.caller_proxies)

@@ -1,0 +1,94 @@
+"""EnvoyFilters of the governor's own, for what Istio has no fields for: rate limits, caps for priority HIGH.
+
+Buckets and caps count in each proxy. Source: Istio, EnvoyFilter reference; the patches are those that
+`manifests_istio_filters` renders for Git.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from governor.adapters.inexpressible import Inexpressible
+from governor.adapters.kubernetes_edits import AnyChange, OwnObject
+from governor.adapters.kubernetes_objects import Body, Ref, Snapshot
+from governor.adapters.manifests_istio_filters import high_priority_cap, inbound_rate_limit, token_bucket
+from governor.adapters.meshes.durations import seconds
+from governor.adapters.meshes.istio_destination import per_proxy
+from governor.adapters.meshes.istio_objects import ENVOY_FILTER, selector_of
+from governor.adapters.meshes.mesh import Place, service_of
+
+HIGH = "high"
+"""Name of the routes whose requests are of priority HIGH."""
+
+
+def high_cap_changes(snapshot: Snapshot, place: Place, high: int | None, *, routed: bool) -> list[AnyChange]:
+    """The cap of priority HIGH in the caller's proxies."""
+    ref = high_cap_ref(place)
+    if high is None:
+        return [OwnObject(ref, None)] if snapshot.get(ref) is not None else []
+    if not routed:
+        raise Inexpressible(
+            f"no route of {place.callee.host}'s VirtualService is called `{HIGH}`, so which requests are of "
+            "priority HIGH is not known"
+        )
+    requests = per_proxy(high, place.caller_proxies)
+    assert requests is not None
+    spec: dict[str, Any] = {"configPatches": high_priority_cap(place.callee.host, requests)}
+    caller = service_of(place.caller)
+    if caller is not None and (labels := selector_of(snapshot, caller)):
+        spec["workloadSelector"] = {"labels": dict(labels)}
+    return [OwnObject(ref, {"spec": spec})]
+
+
+def high_cap_in(snapshot: Snapshot, place: Place) -> int | None:
+    """The cap of priority HIGH over all of the caller's proxies."""
+    for patch in _patches(snapshot.get(high_cap_ref(place))):
+        for threshold in patch.get("circuit_breakers", {}).get("thresholds", ()):
+            return int(threshold["max_requests"]) * place.caller_proxies
+    return None
+
+
+def high_cap_ref(place: Place) -> Ref:
+    """Where the cap stands: beside the caller, whose proxies it is for."""
+    caller = service_of(place.caller)
+    name, _, namespace = place.caller.partition(".")
+    if caller is not None:
+        name, namespace = caller.name, caller.namespace
+    return Ref(ENVOY_FILTER, namespace or place.callee.namespace, f"{name}-{place.callee.name}-governor-high")
+
+
+def limit_changes(snapshot: Snapshot, place: Place, rate: float | None) -> list[AnyChange]:
+    """The rate limit in front of the callee's workloads."""
+    ref = limit_ref(place)
+    if rate is None:
+        return [OwnObject(ref, None)] if snapshot.get(ref) is not None else []
+    if len(place.apis) > 1:
+        raise Inexpressible(
+            f"{len(place.apis)} APIs enter here, and which requests belong to which Istio does not know"
+        )
+    labels = selector_of(snapshot, place.callee)
+    if not labels:
+        raise Inexpressible(f"{place.callee.host} has no selector, so its workloads cannot be named")
+    patch = inbound_rate_limit(token_bucket(rate / max(1, place.callee_proxies)))
+    return [OwnObject(ref, {"spec": {"workloadSelector": {"labels": dict(labels)}, "configPatches": [patch]}})]
+
+
+def limit_in(snapshot: Snapshot, place: Place) -> float | None:
+    """Requests/s over all of the callee's proxies."""
+    for patch in _patches(snapshot.get(limit_ref(place))):
+        bucket = patch.get("typed_config", {}).get("value", {}).get("token_bucket")
+        if bucket:
+            each = float(bucket["tokens_per_fill"]) / (seconds(bucket["fill_interval"]) or 1.0)
+            return each * max(1, place.callee_proxies)
+    return None
+
+
+def limit_ref(place: Place) -> Ref:
+    """Where the limit stands."""
+    return Ref(ENVOY_FILTER, place.callee.namespace, f"{place.callee.name}-governor-limit")
+
+
+def _patches(body: Body | None) -> list[Mapping[str, Any]]:
+    patches = ((body or {}).get("spec") or {}).get("configPatches") or ()
+    return [patch.get("patch", {}).get("value") or {} for patch in patches]

@@ -1,0 +1,154 @@
+"""Leaves of a VirtualService's http routes: weights, retries, timeouts.
+
+Every entry of `spec.http` that leads to the callee and nowhere else is set alike. Sources: Istio, VirtualService
+reference (HTTPRoute, HTTPRetry); the webhook's rules are those of 1.31.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from governor.adapters.inexpressible import Inexpressible
+from governor.adapters.kubernetes_edits import ABSENT, AnyChange, Change, Edit, FieldPath, OwnObject
+from governor.adapters.kubernetes_objects import Body, Ref, Snapshot
+from governor.adapters.manifests import largest_remainder
+from governor.adapters.meshes.durations import milliseconds, seconds
+from governor.adapters.meshes.istio_objects import VIRTUAL_SERVICE, Found, entries, virtual_service
+from governor.adapters.meshes.mesh import Place
+from governor.knobs import BackendWeights, Timeout
+
+DEFAULT_ATTEMPTS = 2
+"""Istio's own retries where a route has no stanza."""
+REFUSED_WITHOUT_ATTEMPTS = ("retryOn", "perTryTimeout", "retryRemoteLocalities", "retryIgnorePreviousHosts")
+"""Fields that must not stand beside `attempts: 0`."""
+
+Routes = Sequence[tuple[int, Mapping[str, Any]]]
+EntryEdits = Callable[[int, Mapping[str, Any]], list[Edit]]
+
+
+def routes_of(snapshot: Snapshot, place: Place) -> tuple[Found | None, Routes]:
+    """The VirtualService of this edge, and its entries that lead to the callee only."""
+    found = virtual_service(snapshot, place)
+    return found, [] if found is None else entries(found, place.callee)
+
+
+def timeout_changes(snapshot: Snapshot, place: Place, value: Timeout) -> list[AnyChange]:
+    """Timeout of the request and of each try."""
+    wanted = [None if s is None else milliseconds(s) for s in (value.request_s, value.per_try_s)]
+    if value.request_s is not None and value.per_try_s is not None and value.per_try_s > value.request_s:
+        raise Inexpressible(f"a try of {wanted[1]} cannot outlast its request of {wanted[0]}")
+
+    def edits(position: int, entry: Mapping[str, Any]) -> list[Edit]:
+        at: FieldPath = ("spec", "http", position)
+        retries = entry.get("retries") or {}
+        found = [Edit((*at, "timeout"), ABSENT if wanted[0] is None else wanted[0])]
+        if wanted[1] is None:
+            if "perTryTimeout" in retries:
+                found.append(Edit((*at, "retries", "perTryTimeout"), ABSENT))
+        elif retries.get("attempts") != 0:
+            found.append(Edit((*at, "retries", "perTryTimeout"), wanted[1]))
+            if "attempts" not in retries:
+                # A stanza without attempts is read as attempts: 0, beside which no timeout may stand.
+                found.append(Edit((*at, "retries", "attempts"), DEFAULT_ATTEMPTS))
+        return found
+
+    return _route_changes(snapshot, place, edits, nothing=wanted == [None, None])
+
+
+def timeout_in(routes: Routes) -> Timeout | None:
+    """The timeouts of the last entry, the catch-all where there is one; None if neither is set."""
+    if not routes:
+        return None
+    entry = routes[-1][1]
+    request = seconds(entry.get("timeout"))
+    per_try = seconds((entry.get("retries") or {}).get("perTryTimeout"))
+    return None if request is None and per_try is None else Timeout(request, per_try)
+
+
+def attempts_changes(snapshot: Snapshot, place: Place, attempts: int | None) -> list[AnyChange]:
+    """Retries after the first attempt."""
+
+    def edits(position: int, entry: Mapping[str, Any]) -> list[Edit]:
+        at: FieldPath = ("spec", "http", position, "retries")
+        retries = entry.get("retries") or {}
+        if attempts is None:
+            # Without attempts a stanza would mean attempts: 0: what stands beside it goes as well.
+            return [Edit((*at, key), ABSENT) for key in ("attempts", "perTryTimeout") if key in retries]
+        found = [Edit((*at, "attempts"), attempts)]
+        if attempts == 0:
+            found += [Edit((*at, key), ABSENT) for key in REFUSED_WITHOUT_ATTEMPTS if key in retries]
+        return found
+
+    return _route_changes(snapshot, place, edits, nothing=attempts is None)
+
+
+def attempts_in(routes: Routes) -> int | None:
+    """Retries of the last entry; None without a stanza."""
+    retries = routes[-1][1].get("retries") if routes else None
+    return None if retries is None else int(retries.get("attempts", 0))
+
+
+def weight_changes(snapshot: Snapshot, place: Place, value: BackendWeights) -> list[AnyChange]:
+    """Whole numbers that sum to 100 for the destinations of every entry that splits."""
+    if not value.shares or sum(share for _, share in value.shares) <= 0:
+        raise Inexpressible("weights must not all be zero")
+    found, routes = routes_of(snapshot, place)
+    if found is None:
+        raise Inexpressible(f"no VirtualService leads to {place.callee.host}: write one with both destinations")
+    split = [(position, entry) for position, entry in routes if len(entry["route"]) > 1]
+    if not split:
+        raise Inexpressible(f"no route of {found[0]} splits {place.callee.host} between two destinations")
+    edits = []
+    for position, entry in split:
+        shares = _shares_for(entry, value, found[0])
+        for number, weight in enumerate(largest_remainder(shares)):
+            edits.append(Edit(("spec", "http", position, "route", number, "weight"), weight))
+    return [Change(found[0], tuple(edits))]
+
+
+def _shares_for(entry: Mapping[str, Any], value: BackendWeights, ref: Ref) -> list[float]:
+    wanted = dict(value.shares)
+    names = [backend_of(route) for route in entry["route"]]
+    strangers = sorted(set(names) ^ set(wanted))
+    if strangers:
+        raise Inexpressible(
+            f"{strangers[0]} is not both a destination of {ref} and a backend that metrics know: subsets are to "
+            "be called as the version label says"
+        )
+    return [wanted[name] for name in names]
+
+
+def weights_in(routes: Routes) -> BackendWeights | None:
+    """The shares of the last entry that splits."""
+    for _, entry in reversed(routes):
+        numbers = [float(route.get("weight", 0)) for route in entry["route"]]
+        if len(numbers) > 1 and sum(numbers) > 0:
+            names = [backend_of(route) for route in entry["route"]]
+            return BackendWeights(tuple(zip(names, (n / sum(numbers) for n in numbers), strict=True)))
+    return None
+
+
+def backend_of(route: Mapping[str, Any]) -> str:
+    """The subset, or the host where a destination names none."""
+    destination = route["destination"]
+    return str(destination.get("subset") or destination["host"])
+
+
+def _route_changes(snapshot: Snapshot, place: Place, edits: EntryEdits, *, nothing: bool) -> list[AnyChange]:
+    found, routes = routes_of(snapshot, place)
+    if found is None:
+        return [] if nothing else _own_route(place, edits)
+    if not routes:
+        raise Inexpressible(f"every route of {found[0]} to {place.callee.host} leads to other hosts as well")
+    made = [edit for position, entry in routes for edit in edits(position, entry)]
+    return [Change(found[0], tuple(made))]
+
+
+def _own_route(place: Place, edits: EntryEdits) -> list[AnyChange]:
+    """A VirtualService of the governor's own, where nobody routes to the host yet."""
+    service = place.callee
+    ref = Ref(VIRTUAL_SERVICE, service.namespace, f"{service.name}-governor")
+    entry: Body = {"route": [{"destination": {"host": service.host}}]}
+    body = {"spec": {"hosts": [service.host], "http": [entry]}}
+    return [OwnObject(ref, body), Change(ref, tuple(edits(0, entry)))]

@@ -1,0 +1,74 @@
+"""Before-images: they survive the ConfigMap, and tell what is ours from what somebody else has changed since."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from governor.adapters.kubernetes_before import BeforeImage, from_config_map, name_of, to_config_map
+from governor.adapters.kubernetes_edits import ABSENT, Edit, edited
+from governor.adapters.kubernetes_images import BeforeImages
+from governor.adapters.kubernetes_objects import Kind, Ref
+from governor.errors import ControlPlaneError
+from governor.knobs import Knob, Target, TargetKind
+
+REF = Ref(Kind("networking.istio.io", "v1", "virtualservices", "VirtualService"), "shop", "api")
+TARGET = Target(TargetKind.EDGE, "web|api.shop.svc.cluster.local")
+BODY: dict[str, Any] = {"spec": {"http": [{"name": "a", "timeout": "2s"}, {"name": "b"}]}}
+EDITS = (Edit(("spec", "http", 0, "timeout"), "1s"), Edit(("spec", "http", 1, "timeout"), "1s"))
+
+
+def image() -> BeforeImage:
+    return BeforeImage(REF, "u1", TARGET, Knob.TIMEOUT, {"request_s": 2.0, "per_try_s": None})
+
+
+def test_an_image_survives_its_config_map() -> None:
+    kept = image().writing(BODY, EDITS)
+    ref, body = to_config_map(kept, "mesh-governor")
+    assert ref.name == name_of(REF, Knob.TIMEOUT)
+    assert from_config_map(body) == kept
+
+
+def test_a_damaged_config_map_is_named() -> None:
+    _, body = to_config_map(image(), "mesh-governor")
+    body["data"]["image.json"] = "{"
+    with pytest.raises(ControlPlaneError, match=f"mesh-governor/{name_of(REF, Knob.TIMEOUT)}"):
+        from_config_map(body)
+
+
+def test_what_was_there_first_is_kept_whatever_is_written_later() -> None:
+    first = image().writing(BODY, EDITS)
+    later = first.writing(edited(BODY, EDITS), tuple(Edit(e.path, "3s") for e in EDITS))
+    assert [leaf.before for leaf in later.leaves] == ["2s", ABSENT]
+    assert later.leaves[0].ours == ("1s", "3s")
+
+
+def test_everything_of_ours_goes_back() -> None:
+    kept = image().writing(BODY, EDITS)
+    edits, notes = BeforeImages.returning(kept, edited(BODY, EDITS))
+    assert edited(edited(BODY, EDITS), edits) == BODY
+    assert notes == ()
+
+
+def test_what_somebody_else_changed_since_stays_and_is_told() -> None:
+    kept = image().writing(BODY, EDITS)
+    now = edited(BODY, [EDITS[0], Edit(EDITS[1].path, "9s")])
+    edits, notes = BeforeImages.returning(kept, now)
+    assert edits == (Edit(EDITS[0].path, "2s"),)
+    assert "spec.http[1].timeout of VirtualService shop/api was set to '9s' by somebody else" in notes[0]
+
+
+def test_a_write_of_unknown_outcome_goes_back_too() -> None:
+    kept = image().writing(BODY, EDITS).writing(edited(BODY, EDITS), tuple(Edit(e.path, "3s") for e in EDITS))
+    for value in ("1s", "3s"):
+        now = edited(BODY, [Edit(e.path, value) for e in EDITS])
+        edits, _ = BeforeImages.returning(kept, now)
+        assert edited(now, edits) == BODY
+
+
+def test_a_list_that_its_owner_rewrote_is_left_alone() -> None:
+    kept = image().writing(BODY, EDITS)
+    edits, notes = BeforeImages.returning(kept, {"spec": {"http": [{"name": "c"}]}})
+    assert edits == ()
+    assert len(notes) == 2
