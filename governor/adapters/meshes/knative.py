@@ -52,7 +52,8 @@ class Knative:
 
     name: str = "knative"
     kinds: tuple[Kind, ...] = (KNATIVE_SERVICE, ROUTE)
-    confirming: frozenset[Kind] = frozenset({KNATIVE_SERVICE, ROUTE})
+    confirming: frozenset[Kind] = frozenset()
+    """None: a new revision is ready when its pods are, which takes longer than a cycle may wait."""
 
     def settings(self, snapshot: Snapshot, place: Place) -> Mapping[Knob, KnobValue]:
         """Percents by revision, the latest revision's timeout and how much its pods take at once."""
@@ -129,7 +130,9 @@ def _timeout(ref: Ref, body: Body, value: Timeout) -> tuple[Edit, ...]:
     if "template" not in spec:
         raise Inexpressible(f"{ref} only routes: the timeout is in the Configuration that makes its revisions")
     if name := (spec["template"].get("metadata") or {}).get("name"):
-        raise Inexpressible(f"{ref} names its revision {name} itself, and Knative takes no change without a new name")
+        raise Inexpressible(
+            f"{ref} names its revision {name} itself, and Knative takes no change without a new name"
+        )
     pinned = [entry["revisionName"] for entry in spec.get("traffic") or () if entry.get("revisionName")]
     followed = [e for e in spec.get("traffic") or () if not e.get("revisionName") and e.get("percent", 0) > 0]
     if pinned and not followed:

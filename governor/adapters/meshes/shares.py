@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from governor.adapters.inexpressible import Inexpressible
-from governor.adapters.kubernetes_edits import Edit, Path
+from governor.adapters.kubernetes_edits import Edit, FieldPath
 from governor.adapters.kubernetes_objects import Ref
 from governor.adapters.manifests import largest_remainder
 from governor.knobs import BackendWeights
@@ -17,7 +17,7 @@ from governor.knobs import BackendWeights
 class Destination:
     """One entry of an object's list of destinations."""
 
-    path: Path
+    path: FieldPath
     """Of its weight."""
     names: tuple[str, ...]
     """All names that metrics may have for it; the first is the one in the object."""
@@ -25,13 +25,16 @@ class Destination:
     """In force now, relative to those of the others."""
 
 
+def service_key(name: str, namespace: str) -> tuple[str, str]:
+    """Name and namespace of a Kubernetes service, which an object in `namespace` calls `name`."""
+    short, _, rest = name.partition(".")
+    return short, rest.split(".")[0] or namespace
+
+
 def service_names(name: str, namespace: str) -> tuple[str, ...]:
     """The spellings of a Kubernetes service's name: short, with its namespace, and as DNS has it."""
-    if "." in name:
-        short, _, rest = name.partition(".")
-        namespace = rest.split(".")[0]
-        name = short
-    return name, f"{name}.{namespace}", f"{name}.{namespace}.svc", f"{name}.{namespace}.svc.cluster.local"
+    short, namespace = service_key(name, namespace)
+    return short, f"{short}.{namespace}", f"{short}.{namespace}.svc", f"{short}.{namespace}.svc.cluster.local"
 
 
 def shares_of(destinations: Sequence[Destination], backends: Iterable[str]) -> BackendWeights | None:

@@ -6,7 +6,7 @@ to each other. `spec.backends` is one list, so it is changed in place and only w
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from governor.adapters.inexpressible import Inexpressible
@@ -15,7 +15,7 @@ from governor.adapters.kubernetes_objects import Body, Kind, Ref, Snapshot
 from governor.adapters.meshes.checked import checked
 from governor.adapters.meshes.mesh import Place
 from governor.adapters.meshes.rules_smi import is_weight, violations
-from governor.adapters.meshes.shares import Destination, service_names, shares_of, weight_edits
+from governor.adapters.meshes.shares import Destination, service_key, service_names, shares_of, weight_edits
 from governor.knobs import BackendWeights, Knob, KnobValue
 
 _ONLY_WEIGHTS = "SMI's TrafficSplit has weights and nothing else"
@@ -65,13 +65,14 @@ class Smi:
 
     def _splits(self, snapshot: Snapshot, place: Place) -> list[tuple[Ref, Body]]:
         """All splits of the service; those for all requests alone, where there are any."""
-        callee = place.callee
-        found = [
-            (ref, body)
-            for ref, body in snapshot.of(self.kind, callee.namespace)
-            if f"{callee.name}.{callee.namespace}" in service_names(body["spec"]["service"], callee.namespace)
-        ]
+        service = place.callee
+        refs = snapshot.index(self.kind, _split_services).get((service.name, service.namespace), ())
+        found = [(ref, snapshot.objects[ref]) for ref in refs]
         return [split for split in found if not _matches(split[1])] or found
+
+
+def _split_services(ref: Ref, body: Body) -> Iterable[tuple[str, str]]:
+    return [service_key(body["spec"]["service"], ref.namespace)]
 
 
 def _matches(body: Body) -> bool:
