@@ -1,7 +1,7 @@
 """SMI's TrafficSplit: weights of the services behind a root service, and nothing else.
 
-The specification was archived in 2023; Linkerd's SMI extension still reads it. Weights are whole numbers, relative
-to each other. `spec.backends` is one list, so it is changed in place and only where its owner allows it.
+The specification was archived in 2023; Linkerd's SMI extension still reads it. Weights are whole numbers,
+relative to each other. `spec.backends` is one list, so it is changed in place and only where its owner allows it.
 """
 
 from __future__ import annotations
