@@ -188,6 +188,19 @@ def validate(files: Annotated[list[str], typer.Argument(help="Files or presets, 
 
 
 @app.command()
+def release(
+    config: Config = None,
+    if_leader_gone: Annotated[
+        float | None, typer.Option(metavar="SECONDS", help="Only if no leader was seen for so long.")
+    ] = None,
+) -> None:
+    """Give everything that was changed in a Kubernetes cluster back to its owners, as it was."""
+    from governor.commands.release import release as give_back
+
+    raise typer.Exit(give_back(config, if_leader_gone))
+
+
+@app.command()
 def lab(
     scenario: Annotated[str, typer.Argument(metavar="SCENARIO", help="Name or file.")],
     seconds: Seconds = None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from governor.domain import MeshFrame, MeshIndex
 from governor.knobs import Knob, KnobState, KnobValue, Proposal, Receipt, Target
@@ -35,6 +35,14 @@ class ControlPlane(Protocol):
 
         Raises WriteRejected or WriteUnconfirmed with the old value back in force.
         """
+
+
+@runtime_checkable
+class KeepsBaseline(Protocol):
+    """A control plane that remembers the operator's own values where every replica finds them."""
+
+    def baseline(self) -> Mapping[tuple[Target, Knob], KnobValue]:
+        """The value from before the governor's first write, of all that it has changed and not given back."""
 
 
 class ModelStore(Protocol):

@@ -22,7 +22,7 @@ from governor.knobs import (
     TargetKind,
     value_from_json,
 )
-from governor.ports import ControlPlane, Entry
+from governor.ports import ControlPlane, Entry, KeepsBaseline
 from governor.reasons import Reason
 from governor.record import Recorder
 from governor.verify.judge import Pending
@@ -59,8 +59,12 @@ def recover(ports: Ports) -> tuple[GovernorState, tuple[str, ...]]:
     decisions = [ports.ledger.find(receipt.id) for receipt in reversed(receipts)]
     pending = tuple(p for entries in decisions if (p := _unjudged(entries)) is not None)
     writes = [Written((p.receipt.target, p.receipt.knob), p.direction, p.written_at) for p in pending]
+    baseline = _baseline(decisions)
+    if isinstance(plane, KeepsBaseline):
+        # This process' own ledger may know less than the cluster, where another replica led before.
+        baseline |= plane.baseline()
     return GovernorState(
-        memory=GuardMemory().with_writes(writes), pending=pending, baseline=_baseline(decisions)
+        memory=GuardMemory().with_writes(writes), pending=pending, baseline=baseline
     ), record.notes
 
 

@@ -68,10 +68,28 @@ class SourceSettings(_Group):
     envoy: EnvoySettings = EnvoySettings()
 
 
+class KubernetesSettings(_Group):
+    """Which cluster is governed, and how gently its API server is asked."""
+
+    kubeconfig: Path | None = Field(
+        None, description="default: the pod's service account, else $KUBECONFIG or ~/.kube/config"
+    )
+    context: str | None = Field(None, description="context of the kubeconfig; default: its current one")
+    namespace: str = Field("mesh-governor", description="the governor's own: before-images and lease")
+    namespaces: tuple[str, ...] = Field((), description="only these are governed; default: all")
+    meshes: tuple[str, ...] = Field((), description="only these are written; default: all that are installed")
+    requests_per_second: PositiveFloat = Field(50.0, description="most requests to the API server, on average")
+    burst: Annotated[int, Field(ge=1)] = Field(100, description="most requests at once")
+    confirm_s: PositiveFloat = Field(10.0, description="longest wait for a controller to accept a change")
+
+
 class PlaneSettings(_Group):
     """Where knobs are read and written."""
 
-    kind: Literal["none", "envoy"] = Field("none", description="none (recommend only) or envoy (file xDS)")
+    kind: Literal["none", "envoy", "kubernetes"] = Field(
+        "none", description="none (recommend only), envoy (file xDS) or kubernetes (every mesh in a cluster)"
+    )
+    kubernetes: KubernetesSettings = KubernetesSettings()
     directory: Path | None = Field(None, description="directory that the Envoy reads its xDS files from")
     admin_url: AnyHttpUrl | None = Field(None, description="admin address of that Envoy")
 
@@ -81,6 +99,21 @@ class PlaneSettings(_Group):
             lacking = [n for n in ("directory", "admin_url") if getattr(self, n) is None]
             if lacking:
                 raise ValueError(f"kind envoy needs {' and '.join(lacking)}")
+        return self
+
+
+class LeadershipSettings(_Group):
+    """Which of several replicas writes: the one that holds the Lease in the governor's namespace."""
+
+    enabled: bool = Field(default=True, description="off only where there is one replica for certain")
+    lease_duration_s: Annotated[float, Field(ge=2)] = Field(15.0, description="how long a lease holds")
+    renew_deadline_s: PositiveFloat = Field(10.0, description="a leader that has not renewed for so long stops")
+    retry_period_s: PositiveFloat = Field(2.0, description="seconds between two looks at the lease")
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if not self.retry_period_s < self.renew_deadline_s < self.lease_duration_s:
+            raise ValueError("retry_period_s < renew_deadline_s < lease_duration_s must hold")
         return self
 
 
@@ -136,6 +169,7 @@ class Settings(BaseSettings):
     pause_file: Path | None = Field(None, description="while this file is there, nothing is written")
     source: SourceSettings = SourceSettings()
     plane: PlaneSettings = PlaneSettings()
+    leadership: LeadershipSettings = LeadershipSettings()
     ledger: LedgerSettings = LedgerSettings()
     health: HealthSettings = HealthSettings()
     log: LogSettings = LogSettings()

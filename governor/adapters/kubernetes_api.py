@@ -101,6 +101,12 @@ class KubernetesApi:
         address = _address(ref.kind, ref.namespace)
         return self._write("POST", address, str(ref), _writing(manager, dry_run=False), body, "application/json")
 
+    def replace(self, ref: Ref, body: Body, manager: str) -> Body:
+        """Put `body` in the object's place; ObjectChanged unless it names the present resourceVersion."""
+        address = _address(ref.kind, ref.namespace, ref.name)
+        query = _writing(manager, dry_run=False)
+        return self._write("PUT", address, str(ref), query, body, "application/json")
+
     def delete(self, ref: Ref, uid: str = "") -> None:
         """Delete the object; with `uid` only that very one. Nothing to do if it is gone."""
         body = {"apiVersion": "v1", "kind": "DeleteOptions"} | ({"preconditions": {"uid": uid}} if uid else {})

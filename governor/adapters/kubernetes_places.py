@@ -29,6 +29,7 @@ from governor.knobs import (
     TargetKind,
     Timeout,
 )
+from governor.observe.index import EdgeName, mesh_index
 
 
 class Places:
@@ -128,6 +129,16 @@ def state_of(meshes: Sequence[Mesh], snapshot: Snapshot, places: Places) -> Knob
             if isinstance(limit, RateLimit) and limit.requests_per_second is not None:
                 state.limit[row] = limit.requests_per_second
     return state
+
+
+def index_of(target: Target) -> MeshIndex:
+    """The index of one target alone, from its name: `caller|host` for edges, the host for APIs."""
+    if target.kind is TargetKind.EDGE:
+        caller, _, callee = target.name.partition("|")
+        return mesh_index([EdgeName(target.name, caller, callee)])
+    caller, _, host = target.name.rpartition("/")
+    edge = f"{caller}|{host}"
+    return mesh_index([EdgeName(edge, caller, host)], apis={target.name: edge})
 
 
 def _rows(edges: Sequence[int]) -> Mapping[int, list[int]]:

@@ -7,7 +7,7 @@ write whose object has changed since.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from governor.adapters.inexpressible import Inexpressible
@@ -18,12 +18,12 @@ from governor.adapters.kubernetes_edits import AnyChange, Change, OwnObject
 from governor.adapters.kubernetes_errors import ObjectChanged, ObjectGone
 from governor.adapters.kubernetes_images import BeforeImages
 from governor.adapters.kubernetes_objects import Body, Ref, Snapshot
-from governor.adapters.kubernetes_places import Places, setting_of, shared_by, state_of
+from governor.adapters.kubernetes_places import Places, index_of, setting_of, shared_by, state_of
 from governor.adapters.kubernetes_writer import KubernetesWriter, Written, obstacle
 from governor.adapters.meshes.mesh import Mesh, Place
 from governor.domain import MeshIndex
 from governor.errors import ControlPlaneError
-from governor.knobs import Knob, KnobState, KnobValue, Proposal, Receipt, Target, value_to_json
+from governor.knobs import Knob, KnobState, KnobValue, Proposal, Receipt, Target, value_from_json, value_to_json
 
 TRIES = 3
 """How often a write is worked out anew because its object changed between reading and writing."""
@@ -111,6 +111,9 @@ class KubernetesControlPlane:
 
         Raises ControlPlaneError, with all of them as they were before, if any of it cannot be written.
         """
+        if self._seen is None:
+            # A command that undoes one decision has no frame: the target's name says where it is.
+            self.read(index_of(target))
         for attempt in range(1, TRIES + 1):
             try:
                 return self._write(target, knob, value)
@@ -118,6 +121,11 @@ class KubernetesControlPlane:
                 if attempt == TRIES or not self._again(error):
                     raise
         raise AssertionError("the loop returns or raises")
+
+    def baseline(self) -> Mapping[tuple[Target, Knob], KnobValue]:
+        """The operators' own values, as the before-images in the cluster say."""
+        self._images.load()
+        return {(i.target, i.knob): value_from_json(i.knob, i.value) for i in self._images}
 
     def release(self) -> tuple[str, ...]:
         """Give everything back to its owners; what was found otherwise than it was left, in words.

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
-from contextlib import closing
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -13,10 +13,12 @@ from typing import Any
 import structlog
 
 from governor.adapters.clock import SystemClock
+from governor.adapters.kubernetes_lease import LeaseElector
 from governor.commands.output import ERROR, NOTHING, settings_for
 from governor.cycle import CycleOptions, GovernorState, Ports
 from governor.recovery import recover
 from governor.runtime.governing import Governing
+from governor.runtime.leading import Leading
 from governor.runtime.learning import Learning
 from governor.runtime.metrics import GovernorMetrics
 from governor.runtime.options import options_of
@@ -24,7 +26,7 @@ from governor.runtime.schedule import run_every
 from governor.runtime.signals import on_stop
 from governor.runtime.status import Status
 from governor.runtime.web import application, serving
-from governor.runtime.wiring import ledger_of, models_of, past_of, plane_of, source_of
+from governor.runtime.wiring import elector_of, ledger_of, models_of, past_of, plane_of, source_of
 from governor.settings import RunMode, Settings
 
 log = structlog.get_logger("governor")
@@ -46,17 +48,22 @@ def run_forever(config: Path | None, given: Mapping[str, Any] | None = None, cyc
         GovernorMetrics(version("mesh-governor"), settings.mode.value),
         Status(settings.period_s),
     )
-    plane = plane_of(settings)
+    elector = elector_of(settings) if settings.mode is RunMode.ENFORCE else None
+    plane = plane_of(settings, elector.check) if elector else plane_of(settings)
     ledger = ledger_of(settings)
     stop = threading.Event()
     # From here on: a signal while an earlier process' writes are put back must not cut that short.
     with on_stop(stop.set), closing(source_of(settings)) as source:
         ports = Ports(source, plane, ledger, SystemClock())
         learning = Learning(models_of(settings), past_of(settings))
-        governing = Governing(
-            ports, lambda: _now(options, settings), metrics, status, _begin(ports, settings), learning
-        )
-        with closing(learning), serving(application(status, metrics), settings.health) as address:
+        leading = Leading(elector, ports) if elector else None
+        begun = GovernorState() if leading else _begin(ports, settings)
+        governing = Governing(ports, lambda: _now(options, settings), metrics, status, begun, learning, leading)
+        with (
+            _taking_part(elector),
+            closing(learning),
+            serving(application(status, metrics), settings.health) as address,
+        ):
             log.info("governing", mode=settings.mode.value, period_s=settings.period_s, page=address)
             if settings.mode is RunMode.RECOMMEND:
                 log.info("recommend mode: nothing will be written")
@@ -70,6 +77,17 @@ def run_forever(config: Path | None, given: Mapping[str, Any] | None = None, cyc
     last = status.snapshot
     log.info("stopped", cycles=last.finished)
     return ERROR if cycles is not None and last.failed_in_a_row else NOTHING
+
+
+@contextmanager
+def _taking_part(elector: LeaseElector | None) -> Iterator[None]:
+    """Stand for leadership meanwhile, where there is one to be had; it is let go at the end."""
+    if elector is None:
+        yield
+        return
+    elector.start()
+    with closing(elector):
+        yield
 
 
 def _begin(ports: Ports, settings: Settings) -> GovernorState:

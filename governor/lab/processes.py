@@ -9,12 +9,13 @@ children also read their standard input, which closes when the parent dies.
 from __future__ import annotations
 
 import ctypes
+import os
 import queue
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from contextlib import suppress
 from pathlib import Path
@@ -52,10 +53,13 @@ class Nursery:
         self._thread = threading.Thread(target=self._serve, name="lab-nursery", daemon=True)
         self._thread.start()
 
-    def start(self, command: list[str], log: Path, *, pipes: bool) -> Child:
+    def start(
+        self, command: list[str], log: Path, *, pipes: bool, environment: Mapping[str, str] | None = None
+    ) -> Child:
         """Start `command` in its own process group, so that Ctrl-C reaches only the parent.
 
-        With `pipes` its standard input and output are pipes to us; errors go to `log`.
+        With `pipes` its standard input and output are pipes to us; errors go to `log`. `environment` goes on top
+        of our own.
         """
         errors = log.open("a", encoding="utf-8")
         self._files.append(errors)
@@ -66,6 +70,7 @@ class Nursery:
                 stdin=subprocess.PIPE if pipes else subprocess.DEVNULL,
                 stdout=subprocess.PIPE if pipes else errors,
                 stderr=errors,
+                env={**os.environ, **(environment or {})},
                 text=True,
                 bufsize=1,
                 process_group=0,

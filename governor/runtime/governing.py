@@ -14,6 +14,7 @@ from governor.explain.report import Advice
 from governor.guard.held import Held
 from governor.policy import unmatched
 from governor.record import LISTED
+from governor.runtime.leading import Leading
 from governor.runtime.learning import Learning
 from governor.runtime.metrics import GovernorMetrics
 from governor.runtime.status import Status
@@ -58,6 +59,7 @@ class Governing:
         status: Status,
         state: GovernorState | None = None,
         learning: Learning | None = None,
+        leading: Leading | None = None,
     ) -> None:
         self._ports = ports
         self._options = options
@@ -65,6 +67,7 @@ class Governing:
         self._status = status
         self._state = state or GovernorState()
         self._learning = learning
+        self._leading = leading
         self._index: MeshIndex | None = None
         self._warned: set[str] = set()
 
@@ -95,6 +98,8 @@ class Governing:
 
     def _given(self) -> tuple[GovernorState, Ports, CycleOptions]:
         options = self._options()
+        if self._leading is not None:
+            self._state, options = self._leading.before(self._state, options, self._metrics, self._status)
         if self._learning is not None:
             self._state, options = self._learning.before(self._state, options, self._metrics, self._status)
         return self._state, self._ports, options

@@ -39,6 +39,7 @@ class GovernorMetrics:
         self.last_cycle = self._gauge("last_cycle_timestamp_seconds", "End of the last finished cycle, epoch")
         planned = "What the scheduler did not run as planned: error, missed, max_instances"
         self.schedule = self._counter("schedule_events", planned, "event")
+        self.leader = self._gauge("leader", "1 while this replica holds the lease, 0 while it follows")
         for outcome in ("ok", "failed"):
             self.cycles.labels(outcome)
         for event in ("error", "missed", "max_instances"):

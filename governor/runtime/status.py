@@ -34,6 +34,8 @@ class Status:
         self._now = Snapshot()
         self.models = ""
         """Why the newest model is not in use; empty if it is."""
+        self.following = ""
+        """Why this replica writes nothing though it might; empty if it leads or is alone."""
 
     @property
     def snapshot(self) -> Snapshot:

@@ -35,7 +35,7 @@ def application(status: Status, metrics: GovernorMetrics) -> Starlette:
         now = status.snapshot
         why = now.last_error or ("" if now.finished else "no cycle has finished yet")
         # A model that is refused is no reason to take the governor out: the baseline serves.
-        body = {"ready": status.ready, "why": why, "models": status.models}
+        body = {"ready": status.ready, "why": why, "models": status.models, "following": status.following}
         return JSONResponse(body, status_code=200 if status.ready else 503)
 
     def own_metrics(_: Request) -> Response:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import socket
 from collections.abc import Callable
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,9 +15,15 @@ from governor.ports import ControlPlane, Ledger, MetricSource, ModelStore
 from governor.predict.demand import KEPT_S
 from governor.runtime.learning import Past
 from governor.runtime.options import STEP_S
-from governor.settings import Settings
+from governor.settings import KubernetesSettings, Settings
+
+LEASE_NAME = "mesh-governor"
 
 if TYPE_CHECKING:
+    from governor.adapters.kubernetes_api import KubernetesApi
+    from governor.adapters.kubernetes_lease import LeaseElector
+    from governor.adapters.kubernetes_objects import Ref
+    from governor.adapters.kubernetes_plane import KubernetesControlPlane
     from governor.adapters.prometheus import PrometheusSource
 
 
@@ -92,14 +101,74 @@ def recording_source(path: Path) -> MetricSource:
     return RecordingSource(path)
 
 
-def plane_of(settings: Settings) -> ControlPlane | None:
-    """The control plane that `settings.plane` names, or None."""
+def plane_of(settings: Settings, fence: Callable[[], None] = lambda: None) -> ControlPlane | None:
+    """The control plane that `settings.plane` names, or None; `fence` is called before writes to a cluster."""
     plane = settings.plane
+    if plane.kind == "kubernetes":
+        return kubernetes_plane(settings, fence)
     if plane.kind == "none" or plane.directory is None or plane.admin_url is None:
         return None
     from governor.adapters.envoy_files import EnvoyFilesControlPlane
 
     return EnvoyFilesControlPlane(plane.directory, str(plane.admin_url).rstrip("/"))
+
+
+def kubernetes_plane(settings: Settings, fence: Callable[[], None] = lambda: None) -> KubernetesControlPlane:
+    """The meshes of the cluster that `settings` name; `fence` raises if nothing may be written."""
+    from governor.adapters.kubernetes_events import KubernetesEvents
+    from governor.adapters.kubernetes_plane import KubernetesControlPlane, PlaneOptions
+    from governor.adapters.meshes.known import meshes_called
+
+    given = settings.plane.kubernetes
+    api = _kubernetes_api(given)
+    options = PlaneOptions(meshes_called(given.meshes), given.namespace, given.namespaces, given.confirm_s)
+    events = KubernetesEvents(api, _identity())
+    return KubernetesControlPlane(api, options, fence, events.tell)
+
+
+def leader_seen_s(settings: Settings) -> float | None:
+    """Seconds since a leader last renewed its lease in the cluster; None if there never was one."""
+    from governor.adapters.kubernetes_errors import ObjectGone
+    from governor.adapters.kubernetes_lease import seen_ago_s
+
+    given = settings.plane.kubernetes
+    try:
+        lease = _kubernetes_api(given).get(_lease_ref(given))
+    except ObjectGone:
+        return None
+    return seen_ago_s(lease, datetime.now(UTC))
+
+
+def elector_of(settings: Settings) -> LeaseElector | None:
+    """This replica's candidate for leadership; None where nothing is elected (no cluster, or switched off)."""
+    from governor.adapters.kubernetes_lease import LeaseElector, LeaseTimes
+
+    asked = settings.leadership
+    if settings.plane.kind != "kubernetes" or not asked.enabled:
+        return None
+    given = settings.plane.kubernetes
+    times = LeaseTimes(asked.lease_duration_s, asked.renew_deadline_s, asked.retry_period_s)
+    # A client of its own: renewing must not wait for the writer's requests.
+    return LeaseElector(_kubernetes_api(given), _lease_ref(given), _identity(), times)
+
+
+def _lease_ref(given: KubernetesSettings) -> Ref:
+    from governor.adapters.kubernetes_lease import LEASE
+    from governor.adapters.kubernetes_objects import Ref
+
+    return Ref(LEASE, given.namespace, LEASE_NAME)
+
+
+def _identity() -> str:
+    return f"{socket.gethostname()}-{os.getpid()}"
+
+
+def _kubernetes_api(given: KubernetesSettings) -> KubernetesApi:
+    from governor.adapters.kubernetes_api import KubernetesApi, RateBudget
+    from governor.adapters.kubernetes_client import api_client
+
+    budget = RateBudget(given.requests_per_second, given.burst)
+    return KubernetesApi(api_client(given.kubeconfig, given.context), budget)
 
 
 def ledger_of(settings: Settings) -> Ledger:

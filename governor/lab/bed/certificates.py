@@ -41,15 +41,24 @@ class Authority:
         signed = _signed(subject, self._name, key.public_key(), self._key, names)
         certificate, secret = self._directory / f"{name}.crt", self._directory / f"{name}.key"
         certificate.write_bytes(signed.public_bytes(serialization.Encoding.PEM))
-        secret.touch(0o600)
-        secret.write_bytes(
-            key.private_bytes(
-                serialization.Encoding.PEM,
-                serialization.PrivateFormat.PKCS8,
-                serialization.NoEncryption(),
-            )
-        )
+        _write_private(secret, key)
         return certificate, secret
+
+
+def write_key(path: Path) -> None:
+    """A new key that service account tokens are signed with."""
+    _write_private(path, ec.generate_private_key(ec.SECP256R1()))
+
+
+def _write_private(path: Path, key: ec.EllipticCurvePrivateKey) -> None:
+    path.touch(0o600)
+    path.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.TraditionalOpenSSL,  # the only one that kube-apiserver reads
+            serialization.NoEncryption(),
+        )
+    )
 
 
 def _signed(

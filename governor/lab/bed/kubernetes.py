@@ -6,57 +6,41 @@ owned objects are not collected, for want of the controller manager.
 
 from __future__ import annotations
 
-import json
 import secrets
-import signal
-import socket
 import ssl
-import time
-import urllib.error
-import urllib.request
-from collections.abc import Mapping
-from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import yaml
 
 from governor.errors import LabError
+from governor.lab.bed import definitions
+from governor.lab.bed.api import KubernetesApi
+from governor.lab.bed.certificates import write_key
+from governor.lab.bed.daemon import ADDRESS, Daemon, answers, free_port
+from governor.lab.bed.istiod import Istiod
 from governor.lab.bed.programs import API_SERVER, ETCD, binary
-from governor.lab.envoy_process import tail
-from governor.lab.processes import Child, Nursery, tied
+from governor.lab.processes import Nursery
 
-ADDRESS = "127.0.0.1"
-READY_S = 60.0
 ADMIN = "admin"
 
 
-def free_port() -> int:
-    """A port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind((ADDRESS, 0))
-        return int(probe.getsockname()[1])
-
-
-@dataclass
 class KubernetesBed:
     """etcd and an API server below `directory`; use it with `with`, or start() and stop().
 
     `users` are further names that get a token and no rights, for tests of what may be done with which role.
+    `api_server` and `etcd` can be stopped, started, paused and resumed one by one.
     """
 
-    directory: Path
-    users: tuple[str, ...] = ()
-    tokens: dict[str, str] = field(default_factory=dict)
-    port: int = field(default_factory=free_port)
-
-    def __post_init__(self) -> None:
-        self.tokens = {name: secrets.token_hex(16) for name in (ADMIN, *self.users)}
-        self._nursery: Nursery | None = None
-        self._server: Child | None = None
-        self._etcd_port = free_port()
+    def __init__(self, directory: Path, users: tuple[str, ...] = ()) -> None:
+        self.directory = directory.resolve()
+        self.tokens = {name: secrets.token_hex(16) for name in (ADMIN, *users)}
+        self.port = free_port()
+        self.nursery: Nursery | None = None
+        self._api_server: Daemon | None = None
+        self._etcd: Daemon | None = None
+        self._api: KubernetesApi | None = None
 
     @property
     def url(self) -> str:
@@ -65,23 +49,49 @@ class KubernetesBed:
 
     @property
     def kubeconfig(self) -> Path:
-        """For the administrator; `kubeconfig_of` makes those of others."""
+        """File for the administrator; `kubeconfig_of` makes those of others."""
         return self.kubeconfig_of(ADMIN)
+
+    @property
+    def authority(self) -> Path:
+        """Certificate (PEM) that the API server's is checked against."""
+        return self.directory / "certificates" / "apiserver.crt"
+
+    @property
+    def api_server(self) -> Daemon:
+        """The API server's process."""
+        return _started(self._api_server)
+
+    @property
+    def etcd(self) -> Daemon:
+        """The store's process."""
+        return _started(self._etcd)
+
+    @property
+    def api(self) -> KubernetesApi:
+        """Requests as the administrator."""
+        if self._api is None:
+            self._api = self.api_of(ADMIN)
+        return self._api
+
+    def api_of(self, user: str) -> KubernetesApi:
+        """Requests as one of the users."""
+        return KubernetesApi(self.url, ssl.create_default_context(cafile=str(self.authority)), self.tokens[user])
 
     def kubeconfig_of(self, user: str) -> Path:
         """A kubeconfig file for one of the users."""
         path = self.directory / f"{user}.kubeconfig"
-        cluster = {"server": self.url, "certificate-authority": str(self._certificates / "apiserver.crt")}
+        cluster = {"server": self.url, "certificate-authority": str(self.authority)}
         config = {
             "apiVersion": "v1",
             "kind": "Config",
-            "clusters": [{"name": "bed", "cluster": cluster}],
+            "clusters": [{"name": "lab", "cluster": cluster}],
             "users": [{"name": user, "user": {"token": self.tokens[user]}}],
-            "contexts": [{"name": "bed", "context": {"cluster": "bed", "user": user}}],
-            "current-context": "bed",
+            "contexts": [{"name": "lab", "context": {"cluster": "lab", "user": user}}],
+            "current-context": "lab",
         }
+        path.touch(0o600)
         path.write_text(yaml.safe_dump(config), encoding="utf-8")
-        path.chmod(0o600)
         return path
 
     def __enter__(self) -> Self:
@@ -93,37 +103,64 @@ class KubernetesBed:
     ) -> None:
         self.stop()
 
-    def start(self) -> None:
+    def start(self) -> Self:
         """Start both and wait until the API server is ready; LabError with its last words if it is not."""
         self.directory.mkdir(parents=True, exist_ok=True)
-        self._nursery = Nursery()
+        self._write_secrets()
+        self.nursery = Nursery()
+        store = free_port()
+        self._etcd = self._etcd_on(store)
+        self._api_server = self._api_server_over(store)
         try:
-            self._start_etcd(self._nursery)
-            self._write_secrets()
-            self.start_api_server()
+            self._etcd.start()
+            self._api_server.start()
         except BaseException:
             self.stop()
             raise
+        return self
 
     def stop(self) -> None:
-        """End both."""
-        if self._nursery is not None:
-            if self._server is not None and self._server.poll() is None:
-                self._server.send_signal(signal.SIGCONT)
-                self._server.kill()  # its graceful end waits a minute for watches; there is nothing to save
-            self._nursery.close()
-            self._nursery = self._server = None
+        """End everything that was started in this bed."""
+        if self.nursery is not None:
+            for daemon in (self._api_server, self._etcd):
+                if daemon is not None:
+                    daemon.stop()
+            self.nursery.close()
+            self.nursery = None
 
-    def start_api_server(self) -> None:
-        """Start the API server (again), with all that etcd holds."""
-        assert self._nursery is not None
+    def istiod(self) -> Istiod:
+        """An istiod over this API server, not started yet; Istio's definitions must be installed before it is."""
+        if self.nursery is None:
+            raise LabError("the bed is not running")
+        return Istiod(self.api, self.kubeconfig, self.directory / "istiod", self.nursery)
+
+    def _etcd_on(self, port: int) -> Daemon:
+        assert self.nursery is not None
+        client, peer = f"http://{ADDRESS}:{port}", f"http://{ADDRESS}:{free_port()}"
+        command = [
+            str(binary(ETCD)),
+            "--unsafe-no-fsync",
+            f"--data-dir={self.directory / 'etcd'}",
+            f"--listen-client-urls={client}",
+            f"--advertise-client-urls={client}",
+            f"--listen-peer-urls={peer}",
+            f"--initial-advertise-peer-urls={peer}",
+            f"--initial-cluster=default={peer}",
+            "--log-level=warn",
+        ]
+        return Daemon(
+            "etcd", self.nursery, command, self.directory / "etcd.log", lambda: answers(f"{client}/health")
+        )
+
+    def _api_server_over(self, store: int) -> Daemon:
+        assert self.nursery is not None
         command = [
             str(binary(API_SERVER)),
-            f"--etcd-servers=http://{ADDRESS}:{self._etcd_port}",
+            f"--etcd-servers=http://{ADDRESS}:{store}",
             f"--bind-address={ADDRESS}",
             f"--advertise-address={ADDRESS}",
             f"--secure-port={self.port}",
-            f"--cert-dir={self._certificates}",
+            f"--cert-dir={self.authority.parent}",
             f"--token-auth-file={self.directory / 'tokens.csv'}",
             "--authorization-mode=RBAC",
             "--service-account-issuer=https://kubernetes.default.svc",
@@ -133,93 +170,28 @@ class KubernetesBed:
             "--disable-admission-plugins=ServiceAccount",
             "--service-cluster-ip-range=10.96.0.0/16",
         ]
-        self._server = self._nursery.start(tied(command), self.directory / "kube-apiserver.log", pipes=False)
-        self._await_ready()
+        log = self.directory / "kube-apiserver.log"
+        # Its graceful end waits for watches for a minute; there is nothing to save.
+        return Daemon("kube-apiserver", self.nursery, command, log, self._serves, graceful=False)
 
-    def stop_api_server(self) -> None:
-        """End the API server at once; etcd goes on."""
-        assert self._server is not None
-        self._server.kill()
-        self._server.wait()
-
-    def pause_api_server(self) -> None:
-        """Let it hang: connections stay, nothing is answered."""
-        assert self._server is not None
-        self._server.send_signal(signal.SIGSTOP)
-
-    def resume_api_server(self) -> None:
-        """Let it go on after `pause_api_server`."""
-        assert self._server is not None
-        self._server.send_signal(signal.SIGCONT)
-
-    def request(self, method: str, path: str, body: Any = None, content: str = "application/json") -> Any:
-        """One request as the administrator, without any client library; LabError with the server's words."""
-        headers = {"Authorization": f"Bearer {self.tokens[ADMIN]}", "Content-Type": content}
-        data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(f"{self.url}{path}", data, headers, method=method)  # noqa: S310 - ours
+    def _serves(self) -> bool:
+        if not self.authority.exists():
+            return False
         try:
-            with self._opener().open(request, timeout=30) as answer:
-                text = answer.read()
-        except urllib.error.HTTPError as error:
-            said = error.read().decode(errors="replace")
-            raise LabError(f"{method} {path}: {error.code}: {said[:2000]}") from error
-        except OSError as error:
-            raise LabError(f"{method} {path}: {error}") from error
-        return json.loads(text) if text.startswith(b"{") else text.decode()
-
-    def apply(self, body: Mapping[str, Any], path: str) -> Any:
-        """Server-side apply with force of one object at `path`."""
-        return self.request("PATCH", f"{path}?fieldManager=bed&force=true", body, "application/apply-patch+yaml")
-
-    def _opener(self) -> urllib.request.OpenerDirector:
-        context = ssl.create_default_context(cafile=str(self._certificates / "apiserver.crt"))
-        https = urllib.request.HTTPSHandler(context=context)
-        return urllib.request.build_opener(urllib.request.ProxyHandler({}), https)
-
-    @property
-    def _certificates(self) -> Path:
-        return self.directory / "certificates"
-
-    def _start_etcd(self, nursery: Nursery) -> None:
-        peer = free_port()
-        client = f"http://{ADDRESS}:{self._etcd_port}"
-        command = [
-            str(binary(ETCD)),
-            "--unsafe-no-fsync",
-            f"--data-dir={self.directory / 'etcd'}",
-            f"--listen-client-urls={client}",
-            f"--advertise-client-urls={client}",
-            f"--listen-peer-urls=http://{ADDRESS}:{peer}",
-            f"--initial-advertise-peer-urls=http://{ADDRESS}:{peer}",
-            f"--initial-cluster=default=http://{ADDRESS}:{peer}",
-        ]
-        nursery.start(tied(command), self.directory / "etcd.log", pipes=False)
+            return self.api.request("GET", "/readyz") == "ok" and not definitions.not_served(self.api)
+        except LabError:
+            return False  # it answers, and says that it is not ready
 
     def _write_secrets(self) -> None:
-        from cryptography.hazmat.primitives import serialization
-        from cryptography.hazmat.primitives.asymmetric import rsa
-
         rows = [f"{token},{name},{name}" for name, token in self.tokens.items()]
         rows[0] += ',"system:masters"'
-        (self.directory / "tokens.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
-        key = rsa.generate_private_key(public_exponent=65537, key_size=2048).private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.TraditionalOpenSSL,
-            serialization.NoEncryption(),
-        )
-        path = self.directory / "service-account.key"
-        path.touch(0o600)
-        path.write_bytes(key)
+        tokens = self.directory / "tokens.csv"
+        tokens.touch(0o600)
+        tokens.write_text("\n".join(rows) + "\n", encoding="utf-8")
+        write_key(self.directory / "service-account.key")
 
-    def _await_ready(self) -> None:
-        until = time.monotonic() + READY_S
-        log = self.directory / "kube-apiserver.log"
-        while time.monotonic() < until:
-            assert self._server is not None
-            if self._server.poll() is not None:
-                raise LabError(f"kube-apiserver ended with {self._server.returncode}:\n{tail(log)}")
-            with suppress(LabError, OSError):
-                self.request("GET", "/readyz")
-                return
-            time.sleep(0.1)
-        raise LabError(f"kube-apiserver was not ready after {READY_S:g} s:\n{tail(log)}")
+
+def _started(daemon: Daemon | None) -> Daemon:
+    if daemon is None:
+        raise LabError("the bed was never started")
+    return daemon

@@ -1,0 +1,24 @@
+"""All meshes that the governor can write, in the order in which they are asked for a value.
+
+A specific mesh comes before the general API that it also implements.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from governor.adapters.meshes import istio
+from governor.adapters.meshes.mesh import Mesh
+from governor.errors import DocumentError
+
+MESHES: tuple[Mesh, ...] = (istio.MESH,)
+
+
+def meshes_called(names: Iterable[str]) -> tuple[Mesh, ...]:
+    """The meshes of these names in the order of `MESHES`, all for no name; DocumentError for a strange one."""
+    wanted = tuple(names)
+    known = {mesh.name: mesh for mesh in MESHES}
+    strange = [name for name in wanted if name not in known]
+    if strange:
+        raise DocumentError(f"plane.kubernetes.meshes: {strange[0]!r} is unknown; known: {', '.join(known)}")
+    return tuple(mesh for mesh in MESHES if not wanted or mesh.name in wanted)

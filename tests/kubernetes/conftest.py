@@ -1,0 +1,98 @@
+"""A real API server for the tests of this folder, with the definitions of every mesh; started once a session."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from governor.lab.bed import definitions
+from governor.lab.bed.api import KubernetesApi
+from governor.lab.bed.istiod import Istiod
+from governor.lab.bed.kubernetes import KubernetesBed
+from governor.lab.bed.programs import ISTIOD, KUBERNETES, Program, missing
+
+HERE = Path(__file__).parent
+OWN_CLUSTER = "GOVERNOR_TEST_KUBECONFIG"
+"""Names the kubeconfig of a cluster to test against instead of the bed's API server."""
+MUST_RUN = "GOVERNOR_E2E"
+"""Set by scripts/e2e: what is missing fails the test instead of skipping it."""
+USERS = ("reader", "writer", "stranger")
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """An API server that tests may write to."""
+
+    kubeconfig: Path
+    api: KubernetesApi
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.is_relative_to(HERE):
+            item.add_marker(pytest.mark.kubernetes)
+            if item.get_closest_marker("timeout") is None:
+                item.add_marker(pytest.mark.timeout(180))  # the first one waits for the servers
+
+
+def require(programs: tuple[Program, ...]) -> None:
+    if not (lacking := missing(programs)):
+        return
+    names = ", ".join(program.name for program in lacking)
+    reason = f"{names} not built yet: scripts/e2e builds what is missing"
+    if os.environ.get(MUST_RUN):
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+def every_definition() -> list[definitions.Definition]:
+    return [
+        *definitions.istio(),
+        *definitions.gateway_api(),
+        *definitions.envoy_gateway(),
+        *definitions.cilium(),
+        *definitions.knative(),
+        *definitions.read(sorted((HERE / "definitions").glob("*.yaml"))),
+    ]
+
+
+@pytest.fixture(scope="session")
+def bed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KubernetesBed]:
+    """The bed's own etcd and API server, which tests may stop and start again; every definition is installed."""
+    require(KUBERNETES)
+    with KubernetesBed(tmp_path_factory.mktemp("bed"), USERS) as running:
+        definitions.install(running.api, every_definition())
+        yield running
+
+
+@pytest.fixture(scope="session")
+def cluster(request: pytest.FixtureRequest) -> Cluster:
+    """The cluster that GOVERNOR_TEST_KUBECONFIG names, else the bed's; every definition is installed."""
+    own = os.environ.get(OWN_CLUSTER)
+    if own:
+        api = KubernetesApi.from_kubeconfig(Path(own))
+        definitions.install(api, every_definition(), replace=False)
+        return Cluster(Path(own), api)
+    running: KubernetesBed = request.getfixturevalue("bed")
+    return Cluster(running.kubeconfig, running.api)
+
+
+@pytest.fixture
+def namespace(cluster: Cluster, request: pytest.FixtureRequest) -> str:
+    """A namespace of the test's own; it stays, for nobody deletes namespaces in the bed."""
+    name = f"test-{hashlib.sha256(request.node.nodeid.encode()).hexdigest()[:12]}"
+    cluster.api.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+    return name
+
+
+@pytest.fixture(scope="session")
+def istiod(bed: KubernetesBed) -> Iterator[Istiod]:
+    """istiod over the bed's API server; its webhook judges writes of Istio's kinds from then on."""
+    require((ISTIOD,))
+    with bed.istiod() as running:
+        yield running
