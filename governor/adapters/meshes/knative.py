@@ -1,7 +1,7 @@
 """Knative Serving: percents of a service's revisions, and the timeout of the revisions to come.
 
-`spec.traffic` is one list whose percents sum to 100. All of `spec.template` belongs to a revision and never changes
-in one: a new value there makes a new revision, with fresh pods. A Route that a Knative Service made is
+`spec.traffic` is one list whose percents sum to 100. All of `spec.template` belongs to a revision and never
+changes in one: a new value there makes a new revision, with fresh pods. A Route that a Knative Service made is
 written by that Service; a Route without one is the user's own.
 """
 

@@ -14,7 +14,7 @@ from typing import TypeVar
 from governor.adapters.inexpressible import Inexpressible
 from governor.adapters.kubernetes_edits import AnyChange
 from governor.adapters.kubernetes_objects import Kind, Snapshot
-from governor.adapters.meshes import linkerd_annotations as annotations
+from governor.adapters.meshes import linkerd_annotations as noted
 from governor.adapters.meshes import linkerd_limits as limits
 from governor.adapters.meshes import linkerd_profiles as profiles
 from governor.adapters.meshes.checked import checked
@@ -59,10 +59,10 @@ class Linkerd:
             found[Knob.WEIGHTS] = profiles.weights_in(older[1], place)
             found[Knob.RETRIES] = profiles.retries_in(older[1])
         else:
-            attempts = _said(annotations.attempts_in, snapshot, place)
+            attempts = _said(noted.attempts_in, snapshot, place)
             found[Knob.RETRIES] = None if attempts is None else RetryPolicy(attempts, None)
-            found[Knob.TIMEOUT] = _said(annotations.timeout_in, snapshot, place)
-            found[Knob.OUTLIER_DETECTION] = _said(annotations.outlier_in, snapshot, place)
+            found[Knob.TIMEOUT] = _said(noted.timeout_in, snapshot, place)
+            found[Knob.OUTLIER_DETECTION] = _said(noted.outlier_in, snapshot, place)
         return {knob: value for knob, value in found.items() if value is not None}
 
     def changes(self, snapshot: Snapshot, place: Place, value: KnobValue) -> Sequence[AnyChange]:
@@ -88,11 +88,11 @@ def _changes(snapshot: Snapshot, place: Place, value: KnobValue) -> Sequence[Any
         case RetryPolicy(attempts, budget):
             if budget is not None:
                 raise Inexpressible("Linkerd has a retry budget only in a ServiceProfile, and there is none")
-            return annotations.attempts_changes(snapshot, place, attempts)
+            return noted.attempts_changes(snapshot, place, attempts)
         case Timeout():
-            return annotations.timeout_changes(snapshot, place, value)
+            return noted.timeout_changes(snapshot, place, value)
         case OutlierDetection():
-            return annotations.outlier_changes(snapshot, place, value)
+            return noted.outlier_changes(snapshot, place, value)
         case _:
             assert isinstance(value, BackendWeights)
             raise Inexpressible("weights of routes are not written yet")

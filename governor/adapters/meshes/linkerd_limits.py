@@ -54,8 +54,8 @@ def _server(snapshot: Snapshot, place: Place) -> Ref:
     ]
     if not found:
         raise Inexpressible(
-            f"no Server selects the pods and port of {ref}: create one, with an accessPolicy that lets its callers in "
-            "(it denies all of them by default)"
+            f"no Server selects the pods and port of {ref}: create one, with an accessPolicy that lets its "
+            "callers in (it denies all of them by default)"
         )
     if len(found) > 1:
         raise Inexpressible(f"{' and '.join(map(str, found))} both are of {ref}, and each counts by itself")
