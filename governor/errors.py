@@ -7,7 +7,8 @@ GovernorError
 │   └── SourceRefused       an answer that is an error, or not what was asked for
 ├── ControlPlaneError  the control plane did not do what it was asked
 │   ├── WriteRejected       it refused the new configuration; the old one is in force
-│   └── WriteUnconfirmed    it neither took nor refused it in time; the old one was put back
+│   ├── WriteUnconfirmed    it neither took nor refused it in time; the old one was put back
+│   └── NotLeader           another replica leads, or nobody can be sure that this one still does
 ├── LedgerError        the ledger is locked, full or damaged
 ├── ModelRefused       a model in the store is missing, altered, or not for this governor; the baseline serves
 ├── TrainingError      the training job cannot start or its result must not be used; the old model stays
@@ -49,6 +50,10 @@ class WriteRejected(ControlPlaneError):  # noqa: N818 - reads as what happened
 
 class WriteUnconfirmed(ControlPlaneError):  # noqa: N818 - reads as what happened
     """The data plane neither took nor refused the write in time; the old file was put back."""
+
+
+class NotLeader(ControlPlaneError):  # noqa: N818 - reads as what happened
+    """This replica must not write now: the message says who leads, or since when it cannot be sure."""
 
 
 class LedgerError(GovernorError):

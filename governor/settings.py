@@ -68,12 +68,61 @@ class SourceSettings(_Group):
     envoy: EnvoySettings = EnvoySettings()
 
 
+class KubernetesSettings(_Group):
+    """How the Kubernetes API is reached, and where the governor keeps objects of its own."""
+
+    kubeconfig: Path | None = Field(
+        None, description="kubeconfig file; default: the pod's account, else $KUBECONFIG or ~/.kube/config"
+    )
+    context: str | None = Field(None, description="context in that file; default: its current one")
+    namespace: str = Field(
+        "mesh-governor", description="the governor's own namespace, for its Lease and what it keeps for restoring"
+    )
+
+
+class LeadershipSettings(_Group):
+    """Which of several replicas writes: the one that holds a Lease in `plane.kubernetes.namespace`.
+
+    A write must end within `lease_duration_s - renew_deadline_s`, or another replica may lead when it arrives.
+    """
+
+    enabled: bool = Field(default=False, description="whether there are other replicas; needs a Kubernetes API")
+    name: str = Field("mesh-governor", description="name of the Lease")
+    lease_duration_s: Annotated[int, Field(ge=2)] = Field(
+        15, description="how long the others wait for a leader that says nothing, whole seconds"
+    )
+    renew_deadline_s: PositiveFloat = Field(
+        10.0, description="how long after its last renewal a leader still begins a write, seconds"
+    )
+    retry_period_s: PositiveFloat = Field(2.0, description="seconds between two attempts to acquire or renew")
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.renew_deadline_s >= self.lease_duration_s:
+            raise ValueError(
+                f"renew_deadline_s ({self.renew_deadline_s:g}) must be less than lease_duration_s "
+                f"({self.lease_duration_s}): what is between them is the time that a write may take"
+            )
+        if self.renew_deadline_s < 2.0 * self.retry_period_s:
+            raise ValueError(
+                f"renew_deadline_s ({self.renew_deadline_s:g}) must be at least twice retry_period_s "
+                f"({self.retry_period_s:g}), or one lost renewal ends leadership"
+            )
+        return self
+
+    @property
+    def write_s(self) -> float:
+        """How long a write may take at most, seconds."""
+        return self.lease_duration_s - self.renew_deadline_s
+
+
 class PlaneSettings(_Group):
     """Where knobs are read and written."""
 
     kind: Literal["none", "envoy"] = Field("none", description="none (recommend only) or envoy (file xDS)")
     directory: Path | None = Field(None, description="directory that the Envoy reads its xDS files from")
     admin_url: AnyHttpUrl | None = Field(None, description="admin address of that Envoy")
+    kubernetes: KubernetesSettings = KubernetesSettings()
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
@@ -136,6 +185,7 @@ class Settings(BaseSettings):
     pause_file: Path | None = Field(None, description="while this file is there, nothing is written")
     source: SourceSettings = SourceSettings()
     plane: PlaneSettings = PlaneSettings()
+    leadership: LeadershipSettings = LeadershipSettings()
     ledger: LedgerSettings = LedgerSettings()
     health: HealthSettings = HealthSettings()
     log: LogSettings = LogSettings()
