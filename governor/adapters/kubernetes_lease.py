@@ -131,7 +131,7 @@ class LeaseElector:
         self._thread.start()
 
     def close(self) -> None:
-        """Hand leadership over; ControlPlaneError if the API server does not take that: the Lease runs out then."""
+        """Hand leadership over; ControlPlaneError if the API server does not take it: the Lease runs out then."""
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join()
@@ -159,7 +159,7 @@ class LeaseElector:
         if lease is None:
             self._term = None
             nobody = {"holderIdentity": NOBODY, "leaseTransitions": self._transitions, "renewTime": _now()}
-            self._leases.create({**nobody, "leaseDurationSeconds": self._settings.lease_duration_s})
+            self._note(self._leases.create({**nobody, "leaseDurationSeconds": self._settings.lease_duration_s}))
             self._why = "there was no Lease: if there was a leader, it must have time to notice"
             return
         spec = lease["spec"]
@@ -181,14 +181,16 @@ class LeaseElector:
 
     def _look(self) -> Body | None:
         lease = self._leases.get()
-        if lease is None:
-            return None
+        if lease is not None:
+            self._note(lease)
+        return lease
+
+    def _note(self, lease: Body) -> None:
         version = str(lease["metadata"]["resourceVersion"])
         if version != self._version:
             # Now, and not when it was asked for: the renewal may have come in between.
             self._version, self._since = version, self._clock()
         self._transitions = max(self._transitions, int(lease["spec"].get("leaseTransitions") or 0))
-        return lease
 
     def _take(self, lease: Body) -> None:
         """Write this replica into the Lease: renew the term, or begin a new one."""
