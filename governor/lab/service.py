@@ -143,7 +143,9 @@ class ReplicaServer:
             return
         position = job.calls_left.pop(0)
         callee = self._mesh.plan.apis[job.api][position][0]
-        request = f"GET /{job.api}/{position} HTTP/1.1\r\nhost: {dns(callee)}".encode() + job.headers + b"\r\n\r\n"
+        request = (
+            f"GET /{job.api}/{position} HTTP/1.1\r\nhost: {dns(callee)}".encode() + job.headers + b"\r\n\r\n"
+        )
 
         def answered(status: int) -> None:
             if status == HTTPStatus.OK:

@@ -20,7 +20,8 @@ class Configuration(Protocol):
     def prepare(self, scenario: Scenario, layout: Layout, directory: Path) -> dict[str, Path]:
         """Bootstrap file per Envoy (`mesh`, or a caller); from then on an Envoy started with it is served.
 
-        Raises LabError if the control plane does not start or refuses an object, OSError if files cannot be written.
+        Raises LabError if the control plane does not start or refuses an object, OSError if a file cannot be
+        written.
         """
 
     def describe(self) -> Sequence[str]:

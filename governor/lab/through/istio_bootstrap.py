@@ -28,9 +28,7 @@ STATS_CONFIG = {
 """As Istio's own proxies name things; routes' prefixes may hold dots, too."""
 
 
-def bootstrap(
-    name: str, namespace: str, address: str, admin: tuple[str, int], discovery_port: int
-) -> Resource:
+def bootstrap(name: str, namespace: str, address: str, admin: tuple[str, int], discovery_port: int) -> Resource:
     """Bootstrap of the Envoy beside workload `name`; `address` must be no workload's and no other Envoy's.
 
     istiod takes a proxy with a workload's address for that workload, and its labels for the proxy's.

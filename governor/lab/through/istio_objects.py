@@ -1,8 +1,10 @@
 """A scenario as Istio's objects: what a user of Istio would have written for the same mesh.
 
-A service has a ServiceEntry with one port for each edge that leads to it: the port is the one that the caller's Envoy
-listens on, as a Sidecar without redirected traffic demands. Its replicas are subsets `r0`, `r1`, ... with equal
-weights, so that traffic can be shifted between them. Source: Istio, configuration reference (Traffic Management).
+A service has a ServiceEntry with one port for each edge that leads to it: the port is the one that the caller's
+Envoy listens on, as a Sidecar without redirected traffic demands. Its replicas are subsets `r0`, `r1`, ... with
+equal weights, so that traffic can be shifted between them.
+
+Source: Istio, configuration reference (Traffic Management).
 """
 
 from __future__ import annotations
