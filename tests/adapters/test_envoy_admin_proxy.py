@@ -1,4 +1,4 @@
-"""Names that an Envoy of Istio gives its numbers: caller by its node, callee by the cluster, subsets as backends."""
+"""Names in the numbers of Istio's Envoys: caller by its node, callee by the cluster, subsets as backends."""
 
 from __future__ import annotations
 
