@@ -15,10 +15,13 @@ from governor.adapters.meshes.durations import seconds
 from governor.adapters.meshes.istio_objects import DESTINATION_RULE, VIRTUAL_SERVICE
 
 RETRY_ON = frozenset(
-    "5xx gateway-error reset reset-before-request connect-failure retriable-4xx refused-stream "
-    "retriable-status-codes retriable-headers envoy-ratelimited http3-post-connect-failure cancelled "
-    "deadline-exceeded internal resource-exhausted unavailable".split()
-)
+    {
+        "5xx", "gateway-error", "reset", "reset-before-request", "connect-failure", "retriable-4xx",
+        "refused-stream", "retriable-status-codes", "retriable-headers", "envoy-ratelimited",
+        "http3-post-connect-failure", "cancelled", "deadline-exceeded", "internal", "resource-exhausted",
+        "unavailable",
+    }
+)  # fmt: skip
 CODES = frozenset(str(int(status)) for status in HTTPStatus)
 
 
@@ -68,14 +71,7 @@ def _policy(at: str, policy: Mapping[str, Any] | None) -> Iterator[str]:
         return
     if not policy:
         yield f"{at}: traffic policy must have at least one field"
-    pool = policy.get("connectionPool")
-    if pool is not None:
-        if pool.get("http") is None and pool.get("tcp") is None:
-            yield f"{at}.connectionPool: must have at least one field"
-        for block in ("http", "tcp"):
-            for key, number in (pool.get(block) or {}).items():
-                if isinstance(number, int) and number < 0:
-                    yield f"{at}.connectionPool.{block}.{key}: must be non-negative"
+    yield from _pool(f"{at}.connectionPool", policy.get("connectionPool"))
     outlier = policy.get("outlierDetection") or {}
     for key in ("maxEjectionPercent", "minHealthPercent"):
         yield from _percent(f"{at}.outlierDetection.{key}", outlier.get(key))
@@ -84,6 +80,17 @@ def _policy(at: str, policy: Mapping[str, Any] | None) -> Iterator[str]:
     if outlier.get("consecutiveLocalOriginFailures") and not outlier.get("splitExternalLocalOriginErrors"):
         yield f"{at}.outlierDetection: consecutiveLocalOriginFailures needs splitExternalLocalOriginErrors"
     yield from _percent(f"{at}.retryBudget.percent", (policy.get("retryBudget") or {}).get("percent"))
+
+
+def _pool(at: str, pool: Mapping[str, Any] | None) -> Iterator[str]:
+    if pool is None:
+        return
+    if pool.get("http") is None and pool.get("tcp") is None:
+        yield f"{at}: must have at least one field"
+    for block in ("http", "tcp"):
+        for key, number in (pool.get(block) or {}).items():
+            if isinstance(number, int) and number < 0:
+                yield f"{at}.{block}.{key}: must be non-negative"
 
 
 def _percent(at: str, number: float | None) -> Iterator[str]:
