@@ -24,6 +24,10 @@ class Configuration(Protocol):
         written.
         """
 
+    @property
+    def kubeconfig(self) -> Path | None:
+        """How to reach the cluster that the Envoys are configured from; None without one."""
+
     def describe(self) -> Sequence[str]:
         """What a user should know about it, line by line."""
 
@@ -41,6 +45,11 @@ class FileConfiguration:
     def prepare(self, scenario: Scenario, layout: Layout, directory: Path) -> dict[str, Path]:
         """Write them."""
         return write_envoy_files(scenario, layout, directory)
+
+    @property
+    def kubeconfig(self) -> Path | None:
+        """There is no cluster."""
+        return None
 
     def describe(self) -> Sequence[str]:
         """Nothing that the lab itself does not say."""

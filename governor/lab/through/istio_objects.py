@@ -18,6 +18,8 @@ from governor.lab.layout import INGRESS, Edge, Layout, dns
 Document = dict[str, Any]
 NETWORKING = "networking.istio.io/v1"
 DOMAIN = "cluster.local"
+OWN_NAMESPACE = "mesh-governor"
+"""The governor's, for its before-images."""
 _POLICIES = {"least_request": "LEAST_REQUEST", "round_robin": "ROUND_ROBIN", "random": "RANDOM"}
 _OUTLIERS: Document = {
     "consecutive5xxErrors": 5,
@@ -44,8 +46,10 @@ def unsupported(plane: DataPlane) -> list[str]:
 
 def objects(scenario: Scenario, layout: Layout) -> list[Document]:
     """Everything, in the order in which it is to be applied."""
-    namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": dns(scenario.name)}}
-    found: list[Document] = [namespace]
+    found: list[Document] = [
+        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
+        for name in (dns(scenario.name), OWN_NAMESPACE)
+    ]
     for service in layout.replica_ports:
         edges = [edge for edge in layout.edges if edge.callee == service]
         if edges:
@@ -183,5 +187,7 @@ def duration(seconds: float) -> str:
 
 
 def _document(scenario: Scenario, kind: str, name: str, spec: Document) -> Document:
-    metadata = {"name": dns(name), "namespace": dns(scenario.name)}
+    # Whoever runs a lab means to have it governed.
+    allowed = {"mesh-governor.github.io/may-edit": "all"}
+    metadata = {"name": dns(name), "namespace": dns(scenario.name), "annotations": allowed}
     return {"apiVersion": NETWORKING, "kind": kind, "metadata": metadata, "spec": spec}
