@@ -14,6 +14,7 @@ from governor.adapters.kubernetes_objects import ENDPOINT_SLICE, Ref, Snapshot
 from governor.adapters.meshes.cilium import MESH
 from governor.adapters.meshes.cilium_envoy_config import ENVOY_CONFIG, UNLIMITED
 from governor.knobs import (
+    BackendWeights,
     ConnectionLimits,
     InFlightCap,
     Knob,
@@ -21,9 +22,11 @@ from governor.knobs import (
     OutlierDetection,
     RateLimit,
     RetryPolicy,
+    Timeout,
 )
 
-from .objects import cluster, made, place
+from .capabilities import file_agrees
+from .objects import cluster, gives_back, made, place
 
 SERVICE = """
 apiVersion: v1
@@ -46,7 +49,19 @@ kind: CiliumEnvoyConfig
 metadata: {name: their-own, namespace: shop}
 spec: {services: [{name: books}], resources: []}
 """
+ROUTE = """
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: books, namespace: shop, annotations: {mesh-governor.github.io/may-edit: all}}
+spec:
+  parentRefs: [{group: "", kind: Service, name: books, port: 80}]
+  rules:
+  - backendRefs: [{name: books-v1, port: 80, weight: 3}, {name: books-v2, port: 80}]
+    timeouts: {request: 10s}
+    retry: {codes: [503], attempts: 2}
+"""
 BOOKS = place("books")
+SPLIT = place("books", backends=("books-v1", "books-v2"))
 CONFIG = Ref(ENVOY_CONFIG, "shop", "books-governor")
 WHOLE = st.integers(1, 10**6)
 
@@ -143,6 +158,46 @@ def test_a_budget_of_nothing_lets_no_retry_pass() -> None:
     assert limits["retry_budget"] == {"budget_percent": {"value": 0.0}, "min_retry_concurrency": 0}
 
 
+def test_a_producers_route_is_read_and_written() -> None:
+    found = shop(SERVICE, SLICE, ROUTE)
+    assert MESH.settings(found, SPLIT) == {
+        Knob.WEIGHTS: BackendWeights((("books-v1", 0.75), ("books-v2", 0.25))),
+        Knob.TIMEOUT: Timeout(10.0, None),
+        Knob.RETRIES: RetryPolicy(2, None),
+    }
+    for value in (
+        BackendWeights((("books-v1", 0.1), ("books-v2", 0.9))),
+        Timeout(2.5, 1.0),
+        RetryPolicy(1, None),
+    ):
+        gives_back(found, MESH.changes(found, SPLIT, value))
+        assert value in MESH.settings(made(MESH, found, SPLIT, value), SPLIT).values()
+
+
+def test_a_consumers_route_does_not_hold_in_cilium() -> None:
+    theirs = ROUTE.replace("namespace: shop", "namespace: front").replace(
+        "name: books, port", "name: books, namespace: shop, port"
+    )
+    outside = place("books", caller="web.front.svc.cluster.local")
+    assert MESH.settings(shop(SERVICE, theirs), outside) == {}
+    assert Knob.TIMEOUT in MESH.settings(shop(SERVICE, theirs, ROUTE), outside)
+
+
+def test_the_file_of_capabilities_agrees() -> None:
+    found = shop(SERVICE, SLICE, ROUTE)
+    file_agrees(
+        MESH,
+        {
+            Knob.WEIGHTS: (found, SPLIT, BackendWeights((("books-v1", 0.1), ("books-v2", 0.9)))),
+            Knob.TIMEOUT: (found, SPLIT, Timeout(2.0, None)),
+            Knob.RETRIES: (SHOP, BOOKS, RetryPolicy(2, 0.2)),
+            Knob.OUTLIER_DETECTION: (SHOP, BOOKS, OutlierDetection(0.3, 5)),
+            Knob.IN_FLIGHT_CAP: (SHOP, BOOKS, InFlightCap(100, None)),
+            Knob.CONNECTION_LIMITS: (SHOP, BOOKS, ConnectionLimits(100, 50)),
+        },
+    )
+
+
 @pytest.mark.parametrize(
     ("objects", "value", "reason"),
     [
@@ -166,6 +221,13 @@ def test_a_budget_of_nothing_lets_no_retry_pass() -> None:
             RetryPolicy(2, None),
             "CiliumClusterwideEnvoyConfig .*their-own covers",
         ),
+        (
+            [SERVICE, SLICE, ROUTE],
+            InFlightCap(10, None),
+            "Cilium makes a CiliumEnvoyConfig of HTTPRoute shop/books",
+        ),
+        ([SERVICE, ROUTE], RetryPolicy(2, 0.2), "has no retry budget, and Cilium reads none"),
+        ([SERVICE], Timeout(2.0, None), "no HTTPRoute or GRPCRoute of namespace shop leads to books"),
         ([SERVICE], InFlightCap(10, None), "on how many nodes"),
         ([SERVICE, SLICE], InFlightCap(10, 5), "no requests of priority HIGH"),
         ([SERVICE, SLICE], RateLimit(10.0), "is not known"),
