@@ -129,7 +129,7 @@ class KubernetesWriter:
         if request is None:
             return Written(change.ref, now, now)
         request.dry_run()
-        self._images.put(image.writing(now, change.edits))
+        self._images.put(image.writing(now, change.edits, self._images.others(image)))
         after = self._sent(change, request)
         if change.ref.kind in confirming:
             after = self._confirmed(change, now, after, image)
@@ -147,13 +147,13 @@ class KubernetesWriter:
             self._images.drop(image)
             return f"{image.ref} was made anew by its owner, there is nothing to give back"
         self._fence()
-        heir = next((other for other in self._images if other.ref == image.ref and other.key != image.key), None)
+        heir = next(iter(self._images.others(image)), None)
         if image.own and heir is None:
             return self._deleted(image, now)
         if image.own and heir is not None:
             # Other knobs still hold leaves in this object: the last of them deletes it.
             self._images.put(replace(heir, own=True))
-        edits, notes = self._images.returning(image, now)
+        edits, notes = self._images.returning(image, now, self._images.others(image))
         request = self._request(Change(image.ref, edits), now, image.knob)
         if request is not None:
             request.send()

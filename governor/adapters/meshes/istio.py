@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 
 from governor.adapters.inexpressible import Inexpressible
 from governor.adapters.kubernetes_edits import AnyChange
@@ -16,6 +17,7 @@ from governor.adapters.kubernetes_objects import Kind, Snapshot
 from governor.adapters.meshes import istio_destination as rule
 from governor.adapters.meshes import istio_filters as filters
 from governor.adapters.meshes import istio_routes as routes
+from governor.adapters.meshes.istio_callers import GATEWAY
 from governor.adapters.meshes.istio_objects import (
     DESTINATION_RULE,
     ENVOY_FILTER,
@@ -41,7 +43,7 @@ class Istio:
     """Istio 1.27 and newer, sidecars and gateways."""
 
     name: str = "istio"
-    kinds: tuple[Kind, ...] = (VIRTUAL_SERVICE, DESTINATION_RULE, ENVOY_FILTER)
+    kinds: tuple[Kind, ...] = (VIRTUAL_SERVICE, DESTINATION_RULE, ENVOY_FILTER, GATEWAY)
     confirming: frozenset[Kind] = frozenset()
     """None: Istio's objects have no useful status; metrics judge."""
 
@@ -67,20 +69,26 @@ class Istio:
             case RateLimit(rate):
                 return filters.limit_changes(snapshot, place, rate)
             case RetryPolicy(attempts, budget):
-                leaves, more = rule.budget_leaves(budget), routes.attempts_changes(snapshot, place, attempts)
+                leaves: rule.LeavesOver = partial(rule.budget_leaves, budget)
+                more = routes.attempts_changes(snapshot, place, attempts)
             case InFlightCap():
-                leaves = rule.cap_leaves(value, place.caller_proxies)
+                leaves = _whatever(rule.cap_leaves(value, place.caller_proxies))
                 named = any(e.get("name") == filters.HIGH for _, e in routes.routes_of(snapshot, place)[1])
                 more = filters.high_cap_changes(snapshot, place, value.high, routed=named)
             case ConnectionLimits():
-                leaves, more = rule.limit_leaves(value, place.caller_proxies), []
+                leaves, more = _whatever(rule.limit_leaves(value, place.caller_proxies)), []
             case OutlierDetection():
-                leaves, more = rule.outlier_leaves(value), []
-        return [*rule.rule_changes(snapshot, place.callee, leaves), *more]
+                leaves, more = partial(rule.outlier_leaves, value), []
+        return [*rule.rule_changes(snapshot, place, leaves), *more]
+
+
+def _whatever(leaves: rule.Leaves) -> rule.LeavesOver:
+    """Leaves that do not depend on what is there."""
+    return lambda _: leaves
 
 
 def _of_rule(snapshot: Snapshot, place: Place) -> dict[Knob, KnobValue | None]:
-    found = destination_rule(snapshot, place.callee)
+    found = destination_rule(snapshot, place)
     policy = rule.policy_of(found[1] if found else None)
     budget = rule.budget_in(policy)
     cap = InFlightCap(rule.cap_in(policy, place.caller_proxies), filters.high_cap_in(snapshot, place))

@@ -14,13 +14,19 @@ from governor.adapters.kubernetes_edits import ABSENT, AnyChange, Change, Edit, 
 from governor.adapters.kubernetes_objects import Body, Ref, Snapshot
 from governor.adapters.manifests import largest_remainder
 from governor.adapters.meshes.durations import milliseconds, seconds
-from governor.adapters.meshes.istio_objects import VIRTUAL_SERVICE, Found, entries, virtual_service
+from governor.adapters.meshes.istio_objects import (
+    VIRTUAL_SERVICE,
+    Found,
+    entries,
+    refuse_own_route,
+    virtual_service,
+)
 from governor.adapters.meshes.mesh import Place
 from governor.knobs import BackendWeights, Timeout
 
 DEFAULT_ATTEMPTS = 2
 """Istio's own retries where a route has no stanza."""
-REFUSED_WITHOUT_ATTEMPTS = ("retryOn", "perTryTimeout", "retryRemoteLocalities", "retryIgnorePreviousHosts")
+REFUSED_WITHOUT_ATTEMPTS = ("retryOn", "perTryTimeout", "retryRemoteLocalities")
 """Fields that must not stand beside `attempts: 0`."""
 
 Routes = Sequence[tuple[int, Mapping[str, Any]]]
@@ -34,7 +40,7 @@ def routes_of(snapshot: Snapshot, place: Place) -> tuple[Found | None, Routes]:
 
 
 def timeout_changes(snapshot: Snapshot, place: Place, value: Timeout) -> list[AnyChange]:
-    """Timeout of the request and of each try."""
+    """Timeout of the request and of each try; the latter is left out where a route has no retries."""
     wanted = [None if s is None else milliseconds(s) for s in (value.request_s, value.per_try_s)]
     if value.request_s is not None and value.per_try_s is not None and value.per_try_s > value.request_s:
         raise Inexpressible(f"a try of {wanted[1]} cannot outlast its request of {wanted[0]}")
@@ -46,7 +52,13 @@ def timeout_changes(snapshot: Snapshot, place: Place, value: Timeout) -> list[An
         if wanted[1] is None:
             if "perTryTimeout" in retries:
                 found.append(Edit((*at, "retries", "perTryTimeout"), ABSENT))
-        elif retries.get("attempts") != 0:
+        elif entry.get("retries") is not None and not retries.get("attempts"):
+            if value.request_s is None:
+                raise Inexpressible(
+                    f"spec.http[{position}] of the VirtualService to {place.callee.host} has no retries, and a "
+                    "perTryTimeout may not stand beside attempts: 0: set a timeout of the request"
+                )
+        else:
             found.append(Edit((*at, "retries", "perTryTimeout"), wanted[1]))
             if "attempts" not in retries:
                 # A stanza without attempts is read as attempts: 0, beside which no timeout may stand.
@@ -74,7 +86,7 @@ def attempts_changes(snapshot: Snapshot, place: Place, attempts: int | None) -> 
         retries = entry.get("retries") or {}
         if attempts is None:
             # Without attempts a stanza would mean attempts: 0: what stands beside it goes as well.
-            return [Edit((*at, key), ABSENT) for key in ("attempts", "perTryTimeout") if key in retries]
+            return [Edit((*at, key), ABSENT) for key in retries]
         found = [Edit((*at, "attempts"), attempts)]
         if attempts == 0:
             found += [Edit((*at, key), ABSENT) for key in REFUSED_WITHOUT_ATTEMPTS if key in retries]
@@ -110,6 +122,8 @@ def weight_changes(snapshot: Snapshot, place: Place, value: BackendWeights) -> l
 def _shares_for(entry: Mapping[str, Any], value: BackendWeights, ref: Ref) -> list[float]:
     wanted = dict(value.shares)
     names = [backend_of(route) for route in entry["route"]]
+    if len(set(names)) < len(names):
+        raise Inexpressible(f"{ref} names {', '.join(names)} in one route: name each destination once")
     strangers = sorted(set(names) ^ set(wanted))
     if strangers:
         raise Inexpressible(
@@ -138,15 +152,16 @@ def backend_of(route: Mapping[str, Any]) -> str:
 def _route_changes(snapshot: Snapshot, place: Place, edits: EntryEdits, *, nothing: bool) -> list[AnyChange]:
     found, routes = routes_of(snapshot, place)
     if found is None:
-        return [] if nothing else _own_route(place, edits)
+        return [] if nothing else _own_route(snapshot, place, edits)
     if not routes:
         raise Inexpressible(f"every route of {found[0]} to {place.callee.host} leads to other hosts as well")
     made = [edit for position, entry in routes for edit in edits(position, entry)]
     return [Change(found[0], tuple(made))]
 
 
-def _own_route(place: Place, edits: EntryEdits) -> list[AnyChange]:
+def _own_route(snapshot: Snapshot, place: Place, edits: EntryEdits) -> list[AnyChange]:
     """A VirtualService of the governor's own, where nobody routes to the host yet."""
+    refuse_own_route(snapshot, place)
     service = place.callee
     ref = Ref(VIRTUAL_SERVICE, service.namespace, f"{service.name}-governor")
     entry: Body = {"route": [{"destination": {"host": service.host}}]}
