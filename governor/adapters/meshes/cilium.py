@@ -45,7 +45,7 @@ class Cilium:
     """A CiliumEnvoyConfig has no status; metrics judge."""
 
     def settings(self, snapshot: Snapshot, place: Place) -> Mapping[Knob, KnobValue]:
-        """What the edge's route and the governor's own config say; what others say in Envoy's words is not read."""
+        """What the edge's route and the governor's own config say; configs of others are not read."""
         found: dict[Knob, KnobValue | None] = {}
         body = envoy.config_of(snapshot, place)
         if body is not None:
