@@ -15,7 +15,7 @@ from governor.adapters.kubernetes_client import api_client
 from governor.adapters.kubernetes_discovery import snapshot
 from governor.adapters.kubernetes_edits import OwnObject
 from governor.adapters.kubernetes_images import BeforeImages
-from governor.adapters.kubernetes_objects import SERVICE, Body, Ref, Snapshot
+from governor.adapters.kubernetes_objects import SERVICE, Body, Kind, Ref, Snapshot
 from governor.adapters.kubernetes_ownership import MAY_EDIT
 from governor.adapters.kubernetes_writer import KubernetesWriter
 from governor.adapters.meshes.mesh import Mesh, Place, Service
@@ -35,9 +35,17 @@ class Journey:
     """One namespace with a user's objects, and the governor's writer."""
 
     def __init__(
-        self, cluster: Any, namespace: str, mesh: Mesh, manifests: str, *, opted_in: bool = True
+        self,
+        cluster: Any,
+        namespace: str,
+        mesh: Mesh,
+        manifests: str,
+        *,
+        opted_in: bool = True,
+        also: Kind = SERVICE,
     ) -> None:
         self.mesh, self.namespace = mesh, namespace
+        self._kinds = {SERVICE, also, *mesh.kinds}
         self._api = KubernetesApi(api_client(cluster.kubeconfig))
         self._images = BeforeImages(self._api, namespace)
         self._images.load()
@@ -51,7 +59,7 @@ class Journey:
                 _put_status(cluster.api, document | {"metadata": metadata})
 
     def seen(self) -> Snapshot:
-        return snapshot(self._api, {SERVICE, *self.mesh.kinds}, (self.namespace,))
+        return snapshot(self._api, self._kinds, (self.namespace,))
 
     def write(self, where: Place, value: KnobValue) -> None:
         """Make all changes of a value, each after a dry run that the server judges strictly."""
@@ -66,7 +74,8 @@ class Journey:
             image = self._images.of(change.ref, knob) or BeforeImage(
                 change.ref, uid, Target(knob.sits_on, "t"), knob, value_to_json(value), own=own
             )
-            self._writer.make(change, body, replace(image, own=image.own or own), self.mesh.confirming)
+            # No controller runs here that could confirm anything.
+            self._writer.make(change, body, replace(image, own=image.own or own), frozenset())
 
     def give_back(self) -> None:
         for image in self._images:
