@@ -61,8 +61,8 @@ class Journey:
     def seen(self) -> Snapshot:
         return snapshot(self._api, self._kinds, (self.namespace,))
 
-    def write(self, where: Place, value: KnobValue) -> None:
-        """Make all changes of a value, each after a dry run that the server judges strictly."""
+    def write(self, where: Place, value: KnobValue) -> dict[str, None]:
+        """Make all changes of a value, each after a dry run that the server judges strictly; kinds of the objects."""
         knob = _knob_of(value)
         now = self.seen()
         changes = self.mesh.changes(now, where, value)
@@ -76,6 +76,7 @@ class Journey:
             )
             # No controller runs here that could confirm anything.
             self._writer.make(change, body, replace(image, own=image.own or own), frozenset())
+        return {f"{'own ' if c.ref.name.endswith('-governor') else ''}{c.ref.kind.kind}": None for c in changes}
 
     def give_back(self) -> None:
         for image in self._images:
@@ -83,14 +84,16 @@ class Journey:
 
     def shown(self, where: Place, *values: KnobValue) -> None:
         """Each value is written and read back, and at the end everything is as its owner left it."""
+        assert len(values) > 1, "one value to apply, another to change it to"
         before = _without_servers_own(self.seen())
+        kinds: dict[str, None] = {}
         for value in values:
-            self.write(where, value)
+            kinds |= self.write(where, value)
             said = self.mesh.settings(self.seen(), where)
             assert said[_knob_of(value)] == value
         self.give_back()
         assert _without_servers_own(self.seen()) == before
-        record(self.mesh.name, _knob_of(values[0]).value, f"applied, changed {len(values) - 1} times, given back")
+        record(self.mesh.name, _knob_of(values[0]).value, f"{', '.join(kinds)}: applied, changed, given back")
 
     def refused(self, where: Place, value: KnobValue) -> str:
         """The reason for which the writer leaves a user's object alone."""

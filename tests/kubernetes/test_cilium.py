@@ -50,7 +50,8 @@ spec:
 def test_a_route(cluster: Any, namespace: str) -> None:
     journey = Journey(cluster, namespace, MESH, SERVICE + ROUTE)
     where = place("books", namespace, backends=("books-v1", "books-v2"))
-    journey.shown(where, BackendWeights((("books-v1", 0.5), ("books-v2", 0.5))))
+    half = BackendWeights((("books-v1", 0.5), ("books-v2", 0.5)))
+    journey.shown(where, half, BackendWeights((("books-v1", 0.0), ("books-v2", 1.0))))
     journey.shown(where, Timeout(2.5, 1.0), Timeout(3.0, None))
     journey.shown(where, RetryPolicy(1, None), RetryPolicy(3, None))
 
