@@ -60,9 +60,9 @@ def timeout_changes(snapshot: Snapshot, place: Place, value: Timeout) -> list[An
                 )
         else:
             found.append(Edit((*at, "retries", "perTryTimeout"), wanted[1]))
-            if "attempts" not in retries:
-                # A stanza without attempts is read as attempts: 0, beside which no timeout may stand.
-                found.append(Edit((*at, "retries", "attempts"), DEFAULT_ATTEMPTS))
+            # A stanza without attempts is read as attempts: 0, beside which no perTryTimeout may stand: so the
+            # number belongs to this knob as well, whoever else lets go of it.
+            found.append(Edit((*at, "retries", "attempts"), retries.get("attempts", DEFAULT_ATTEMPTS)))
         return found
 
     return _route_changes(snapshot, place, edits, nothing=wanted == [None, None])
