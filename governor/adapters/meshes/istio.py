@@ -73,8 +73,7 @@ class Istio:
                 more = routes.attempts_changes(snapshot, place, attempts)
             case InFlightCap():
                 leaves = _whatever(rule.cap_leaves(value, place.caller_proxies))
-                named = any(e.get("name") == filters.HIGH for _, e in routes.routes_of(snapshot, place)[1])
-                more = filters.high_cap_changes(snapshot, place, value.high, routed=named)
+                more = filters.high_cap_changes(snapshot, place, value.high)
             case ConnectionLimits():
                 leaves, more = _whatever(rule.limit_leaves(value, place.caller_proxies)), []
             case OutlierDetection():
