@@ -95,6 +95,11 @@ def call_nodes(root: Call) -> list[tuple[str, tuple[int, ...]]]:
     return nodes
 
 
+def dns(name: str) -> str:
+    """A scenario's or service's name as host names and Kubernetes take it."""
+    return name.replace("_", "-")
+
+
 def file_stem(name: str) -> str:
     """File name for a resource called `name`: `|` becomes `__`."""
     return name.replace("|", "__")
