@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from governor.adapters.meshes import gateway_api, istio
+from governor.adapters.meshes import envoy_gateway, gateway_api, istio
 from governor.adapters.meshes.mesh import Mesh
 from governor.errors import DocumentError
 
-MESHES: tuple[Mesh, ...] = (istio.MESH, gateway_api.MESH)
+MESHES: tuple[Mesh, ...] = (istio.MESH, envoy_gateway.MESH, gateway_api.MESH)
 
 
 def meshes_called(names: Iterable[str]) -> tuple[Mesh, ...]:
