@@ -18,7 +18,7 @@ import yaml
 
 from governor.errors import LabError
 from governor.lab.bed.api import KubernetesApi
-from governor.lab.bed.daemon import ADDRESS, Daemon, answers
+from governor.lab.bed.daemon import ADDRESS, Daemon, answers, free_port
 from governor.lab.bed.programs import ENVOY_GATEWAY, binary
 from governor.lab.processes import Nursery
 from governor.lab.sockets import require_free
@@ -55,7 +55,9 @@ class EnvoyGateway:
         self.directory = directory
         directory.mkdir(parents=True, exist_ok=True)
         self._configuration = directory / "envoy-gateway.yaml"
-        self._configuration.write_text(yaml.safe_dump(dict(CONFIGURATION)), encoding="utf-8")
+        # Its admin page would be on 19000, where labs have an Envoy's.
+        admin = {"address": {"host": ADDRESS, "port": free_port()}}
+        self._configuration.write_text(yaml.safe_dump({**CONFIGURATION, "admin": admin}), encoding="utf-8")
         self._environment = {
             "KUBECONFIG": str(kubeconfig),
             "ENVOY_GATEWAY_NAMESPACE": NAMESPACE,

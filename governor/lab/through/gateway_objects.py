@@ -30,7 +30,6 @@ def unsupported(plane: DataPlane) -> list[str]:
     wanted = {
         "static_rate_limit_rps": plane.static_rate_limit_rps is not None,
         "adaptive_concurrency": plane.adaptive_concurrency != "none",
-        "retries.per_try_timeout_s": plane.retries is not None and plane.retries.per_try_timeout_s is not None,
     }
     return [name for name, asked in wanted.items() if asked]
 
@@ -59,10 +58,7 @@ def objects(scenario: Scenario, layout: Layout) -> list[Document]:
     return found
 
 
-_METRICS = {
-    "enableVirtualHostStats": True,
-    "clusterStatName": "%ROUTE_KIND%/%ROUTE_NAMESPACE%/%ROUTE_NAME%/rule/%ROUTE_RULE_NUMBER%/%BACKEND_REFS%",
-}
+_METRICS = {"enableVirtualHostStats": True}
 
 
 def replica(space: str, service: str, number: int, port: int) -> Iterator[Document]:
@@ -94,13 +90,14 @@ def gateway(space: str, caller: str, edges: list[Edge]) -> Document:
 
 def listeners_on(space: str, caller: str, edges: list[Edge], address: str) -> Document:
     """A patch that lets the Envoy listen on the lab's address only."""
+    names = [f"{space}/{dns(caller)}/{dns(edge.callee)}" for edge in edges]
     patches = [
         {
             "type": "type.googleapis.com/envoy.config.listener.v3.Listener",
-            "name": f"{space}/{dns(caller)}/{dns(edge.callee)}",
+            "name": name,
             "operation": {"op": "replace", "path": "/address/socket_address/address", "value": address},
         }
-        for edge in edges
+        for name in (*names, "envoy-gateway-proxy-ready-0.0.0.0-19003")
     ]
     target = {"group": "gateway.networking.k8s.io", "kind": "Gateway", "name": dns(caller)}
     spec = {"targetRef": target, "type": "JSONPatch", "jsonPatches": patches}
@@ -141,8 +138,10 @@ def _retry(plane: DataPlane) -> Document:
     on: Document = {"triggers": [*triggers, *(["retriable-status-codes"] if codes else [])]}
     if codes:
         on["httpStatusCodes"] = codes
-    back_off = {"baseInterval": "25ms", "maxInterval": "250ms"}
-    return {"numRetries": plane.retries.attempts, "retryOn": on, "perRetry": {"backOff": back_off}}
+    each: Document = {"backOff": {"baseInterval": "25ms", "maxInterval": "250ms"}}
+    if plane.retries.per_try_timeout_s is not None:
+        each["timeout"] = milliseconds(plane.retries.per_try_timeout_s)
+    return {"numRetries": plane.retries.attempts, "retryOn": on, "perRetry": each}
 
 
 def route(scenario: Scenario, layout: Layout, edge: Edge) -> Document:
