@@ -14,6 +14,7 @@ import pytest
 from governor.errors import LabError
 from governor.lab.bed import definitions
 from governor.lab.bed.api import KubernetesApi
+from governor.lab.bed.build import go_binary
 from governor.lab.bed.daemon import ADDRESS
 from governor.lab.bed.envoy_gateway import PORTS, EnvoyGateway
 from governor.lab.bed.istiod import Istiod
@@ -46,10 +47,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def require(programs: tuple[Program, ...]) -> None:
-    if not (lacking := missing(programs)):
-        return
-    names = ", ".join(program.name for program in lacking)
-    reason = f"{names} not built yet: scripts/e2e builds what is missing"
+    if lacking := missing(programs):
+        names = ", ".join(program.name for program in lacking)
+        reason = f"{names} not built yet: scripts/e2e builds what is missing"
+    else:
+        try:
+            go_binary()  # the definitions are in Go modules
+        except LabError as error:
+            reason = str(error)
+        else:
+            return
     if os.environ.get(MUST_RUN):
         pytest.fail(reason)
     pytest.skip(reason)
