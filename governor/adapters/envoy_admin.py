@@ -16,10 +16,10 @@ import numpy as np
 
 from governor.adapters.clock import SystemClock
 from governor.adapters.dialects import dialect
-from governor.adapters.envoy_admin_names import edge_of_cluster
 from governor.adapters.envoy_admin_routes import read_routes
 from governor.adapters.envoy_admin_sampler import Page, Sampler, Sweep, Target
 from governor.adapters.envoy_admin_series import Series
+from governor.adapters.envoy_admin_subsets import with_backends
 from governor.adapters.envoy_admin_tables import (
     RowFinder,
     Sheet,
@@ -66,7 +66,9 @@ class EnvoyAdminSource:
         self._admin = [url.rstrip("/") for url in admin_urls]
         self._clock = clock or SystemClock()
         wanted = quote("".join(dialect("admin")["filter"].split()), safe="")
-        envoys = [Target(f"{u}/stats/prometheus?usedonly&filter={wanted}", f"Envoy at {u}") for u in self._admin]
+        envoys = [
+            Target(f"{u}/stats/prometheus?usedonly&filter={wanted}", f"Envoy at {u}", u) for u in self._admin
+        ]
         pages = [Target(url, f"workload metrics at {url}") for url in workload_urls]
         self._sampler = Sampler([*envoys, *pages], step_s, timeout_s, self._clock)
         self._index: MeshIndex | None = None
@@ -151,8 +153,11 @@ class EnvoyAdminSource:
             return
         routes: dict[Route, str] = {}
         try:
-            for url in self._admin:
-                routes |= read_routes(EnvoyAdmin(url, self._sampler.timeout_s))
+            for url, target in zip(self._admin, self._sampler.targets, strict=False):
+                found = read_routes(EnvoyAdmin(url, self._sampler.timeout_s))
+                for route, cluster in found.items():
+                    owner = target.book.proxy.owner(cluster)
+                    routes[route] = owner.edge.name if owner else cluster
         except SourceError as error:
             self._routes_error = str(error)
             return
@@ -168,9 +173,10 @@ class EnvoyAdminSource:
             if end - newest > stale_after(self._sampler.step_s, self._sampler.timeout_s):
                 continue
             kept = [p for p in pages if p.at >= newest - span_s - 0.2 * self._sampler.step_s]
-            series = list(target.book.series)
+            known = list(target.book.series)
+            series, values = with_backends(known, _matrix(kept, len(known)))
             times = np.array([p.at for p in kept])
-            found.append(Sheet(target.name, times, _matrix(kept, len(series)), series, n < len(self._admin)))
+            found.append(Sheet(target.name, times, values, series, n < len(self._admin)))
         return found
 
     def _names(self, sheets: Sequence[Sheet]) -> MeshIndex:
@@ -180,8 +186,9 @@ class EnvoyAdminSource:
             for slot in np.flatnonzero(present).tolist():
                 one: Series = sheet.series[slot]
                 subjects.setdefault(one.table, set()).add(one.subject)
-        edges = [e for (cluster,) in subjects.get("edge", ()) if (e := edge_of_cluster(cluster)) is not None]
-        backends = [(cluster, address) for cluster, address in subjects.get("backend", ())]
+        known = {name: edge for target in self._sampler.targets for name, edge in dict(target.book.edges).items()}
+        edges = [known[subject[0]] for subject in subjects.get("edge", ())]
+        backends = [(edge, name) for edge, name in subjects.get("backend", ())]
         self._index = mesh_index(edges, backends, _apis(self._routes), self._index)
         return self._index
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import math
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import requests
 from numpy.typing import NDArray
 
+from governor.adapters.envoy_admin_proxy import CLUSTERS, SERVER_INFO, Node, hosts_in, node_in
 from governor.adapters.envoy_admin_series import SeriesBook
 from governor.adapters.network_errors import root_cause
 from governor.errors import SourceError, SourceRefused, SourceUnreachable
@@ -32,16 +35,39 @@ class Page:
 
 
 class Target:
-    """One page: its address, its series, and what went wrong last."""
+    """One page: its address, its series, and what went wrong last; `admin` is the address of its Envoy."""
 
-    def __init__(self, url: str, name: str) -> None:
+    def __init__(self, url: str, name: str, admin: str | None = None) -> None:
         self.url = url
         self.name = name
+        self._admin = admin
+        """None once it is known whose page it is, or if it is no Envoy's."""
         self.book = SeriesBook(name)
         self.error: SourceError | None = None
 
+    def identify(self, session: requests.Session, timeout_s: float, hosts: set[str]) -> Node | None:
+        """What the page's Envoy says of itself, once; what it leads to is added to `hosts`.
+
+        None if that is known already, if the page is no Envoy's, or with the reason in `error`.
+        """
+        if self._admin is None:
+            return None
+        try:
+            info, clusters = (
+                _parsed(fetch(session, self._admin + page, self.name, timeout_s), self.name)
+                for page in (SERVER_INFO, CLUSTERS)
+            )
+        except SourceError as error:
+            self.error = error
+            return None
+        hosts |= hosts_in(clusters)
+        self._admin = None
+        return node_in(info)
+
     def scrape(self, session: requests.Session, timeout_s: float) -> Page | None:
         """One page, or None with the reason in `error`."""
+        if self._admin is not None:
+            return None
         started = time.monotonic()
         try:
             text = fetch(session, self.url, self.name, timeout_s)
@@ -83,6 +109,14 @@ def fetch(session: requests.Session, url: str, name: str, timeout_s: float) -> s
     return answer.text
 
 
+def _parsed(text: str, name: str) -> Mapping[str, Any]:
+    try:
+        found: Mapping[str, Any] = json.loads(text)
+    except ValueError as error:
+        raise SourceRefused(f"{name} answers with what is no JSON: {error}") from error
+    return found
+
+
 class Sampler:
     """Scrapes `targets` every `step_s` from its own thread until `close`."""
 
@@ -97,6 +131,8 @@ class Sampler:
         self._changed = threading.Condition()
         self._stop = threading.Event()
         self._fault: Exception | None = None
+        self._hosts: set[str] = set()
+        """Callees of all Envoys."""
         self._thread = threading.Thread(target=self._run, name="envoy-admin-sampler", daemon=True)
         self._thread.start()
 
@@ -129,10 +165,18 @@ class Sampler:
             return True
         return len(good) > 1 and good[-1].wall - good[0].wall >= history_s - 0.1 * self.step_s
 
+    def _identify(self) -> None:
+        # All first, then the names: an Envoy may not know its own host, but those that call it do.
+        found = [(t, t.identify(self.session, self.timeout_s, self._hosts)) for t in self.targets]
+        for target, node in found:
+            if node is not None:
+                target.book.proxy = node.proxy(self._hosts)
+
     def _run(self) -> None:
         due = time.monotonic()
         while not self._stop.is_set():
             try:
+                self._identify()
                 pages = tuple(t.scrape(self.session, self.timeout_s) for t in self.targets)
             except Exception as error:  # a fault of ours must reach the caller, not die with the thread
                 with self._changed:

@@ -8,9 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from governor.adapters.dialects import dialect
-from governor.adapters.envoy_admin_names import edge_of_cluster, service_of_pod
+from governor.adapters.envoy_admin_names import service_of_pod
+from governor.adapters.envoy_admin_proxy import Proxy
 from governor.adapters.exposition import parse_key, sample_lines
 from governor.errors import SourceRefused
+from governor.observe.index import EdgeName
 
 Floats = NDArray[np.float64]
 IGNORED = -1
@@ -34,6 +36,10 @@ class SeriesBook:
         self._source = source
         self._slots: dict[str, int] = {}
         self.series: list[Series] = []
+        self.proxy = Proxy()
+        """Whose page it is; set before the first is read."""
+        self.edges: dict[str, EdgeName] = {}
+        """Every edge that a series belongs to."""
 
     def read(self, text: str) -> Floats:
         """Values of one page by slot, NaN where the page has none; SourceRefused if it is not metrics."""
@@ -56,7 +62,7 @@ class SeriesBook:
 
     def _learn(self, key: str) -> int:
         name, labels = parse_key(key, self._source)
-        found = _series(name, labels)
+        found = self._series(name, labels)
         slot = IGNORED
         if found is not None:
             slot = len(self.series)
@@ -64,30 +70,36 @@ class SeriesBook:
         self._slots[key] = slot
         return slot
 
-
-def _series(name: str, labels: dict[str, str]) -> Series | None:
-    table = dialect("admin")
-    meaning = table["metrics"].get(name)
-    if meaning is None:
-        return None
-    only = meaning.get("only")
-    if only and labels.get(only[0]) != only[1]:
-        return None
-    subject = _subject(meaning["table"], labels, table["labels"][meaning["table"]])
-    if subject is None:
-        return None
-    bound = float(labels.get("le", "0").replace("+Inf", "inf"))
-    return Series(meaning["table"], meaning["signal"], meaning["kind"], subject, bound)
-
-
-def _subject(table: str, labels: dict[str, str], wanted: list[str]) -> tuple[str, ...] | None:
-    """Values of the labels that name the row; None if the series is nobody's."""
-    found = [next((labels[n] for n in names.split("|") if labels.get(n)), "") for names in wanted]
-    if table == "service":
-        service, pod = found
-        if service == "POD" or not (service or pod):  # the pause container does no work
+    def _series(self, name: str, labels: dict[str, str]) -> Series | None:
+        table = dialect("admin")
+        meaning = table["metrics"].get(name)
+        if meaning is None:
             return None
-        return (service or service_of_pod(pod), pod)
-    if table in {"edge", "backend"} and edge_of_cluster(found[0]) is None:
-        return None
-    return tuple(found) if all(found) else None
+        only = meaning.get("only")
+        if only and labels.get(only[0]) != only[1]:
+            return None
+        subject = self._subject(meaning["table"], labels, table["labels"][meaning["table"]])
+        # An edge's members are those of the whole of it; its subsets have them once more.
+        if subject is None or (meaning["signal"] == "members" and len(subject) > 1):
+            return None
+        bound = float(labels.get("le", "0").replace("+Inf", "inf"))
+        return Series(meaning["table"], meaning["signal"], meaning["kind"], subject, bound)
+
+    def _subject(self, table: str, labels: dict[str, str], wanted: list[str]) -> tuple[str, ...] | None:
+        """What names the row, for a subset's cluster with the subset; None if the series is nobody's."""
+        found = [next((labels[n] for n in names.split("|") if labels.get(n)), "") for names in wanted]
+        if table == "service":
+            service, pod = found
+            if service == "POD" or not (service or pod):  # the pause container does no work
+                return None
+            return (service or service_of_pod(pod), pod)
+        if not all(found):
+            return None
+        if table in {"edge", "backend"}:
+            owner = self.proxy.owner(found[0])
+            if owner is None:
+                return None
+            self.edges[owner.edge.name] = owner.edge
+            rest = found[1:] if table == "backend" or owner.subset is None else [owner.subset]
+            return (owner.edge.name, *rest)
+        return tuple(found)

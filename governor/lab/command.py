@@ -20,18 +20,22 @@ from governor.lab.layout import entry_edge
 from governor.lab.mesh import MeshLab, Progress
 from governor.lab.results import LoadResult
 from governor.lab.summary import summary_table
+from governor.lab.through.choice import Through, configuration
 
 
 def run_lab(
     path_or_name: str | Path,
-    address: str = "127.0.77.1",
+    address: str | None = None,
     directory: Path | None = None,
     seconds: float | None = None,
     seed: int | None = None,
-    base_port: int = 19000,
+    base_port: int | None = None,
     out: TextIO | None = None,
+    through: Through | None = None,
 ) -> LoadResult:
     """Start a scenario's lab, print its addresses, run its load, print what clients saw.
+
+    `through` names the control plane that configures the Envoys; without it files do.
 
     Without `directory` a temporary one is used and removed. `seconds` runs shorter or longer than
     the scenario (longer: its last rates go on). Ctrl-C and SIGTERM end it early, with the table of
@@ -42,7 +46,7 @@ def run_lab(
     with (
         _directory(directory) as home,
         sigterm_as_interrupt(),
-        MeshLab(scenario, home, address, base_port) as lab,
+        MeshLab(scenario, home, address, base_port, configuration(through)) as lab,
     ):
         print(describe(lab), file=stream, flush=True)
         result = lab.run(lambda progress: _print_progress(progress, stream), keep_partial=True)
@@ -91,6 +95,7 @@ def describe(lab: MeshLab) -> str:
     lines = [f"{scenario.name}: {scenario.description}", f"files     {lab.directory}"]
     lines += [f"admin     {url}  ({node})" for node, url in lab.admin_urls.items()]
     lines.append(f"metrics   {lab.metrics_url}")
+    lines += lab.configuration.describe()
     for name in scenario.load.classes:
         port = entry_edge(lab.layout, scenario.api(name)).port
         path = scenario.api(name).name

@@ -22,9 +22,10 @@ import numpy as np
 import uvloop
 
 from governor.lab.arrivals import arrivals
-from governor.lab.documents import ClientRetries, Scenario
+from governor.lab.documents import Api, ClientRetries, Scenario
 from governor.lab.faults import retries_at
 from governor.lab.http_client import Call, Pool
+from governor.lab.layout import dns
 from governor.lab.processes import tie_to_parent
 from governor.lab.results import LoadResult, Outcome
 
@@ -95,7 +96,7 @@ class Generator:
         self._latency = np.zeros(count, dtype=np.float32)
         self._attempts = np.zeros(count, dtype=np.int16)
         self._pools = [Pool(plan.address, plan.ports[name]) for name in self._names]
-        self._bytes = [_request_bytes(name) for name in self._names]
+        self._bytes = [_request_bytes(plan.scenario.api(name)) for name in self._names]
         self._timeouts = [load.timeout_s for load in scenario.load.classes.values()]
         self._deadlines: list[deque[tuple[float, _Request, int]]] = [deque() for _ in self._names]
         self._rng = random.Random(scenario.seed)  # noqa: S311 - jitter, not secrets
@@ -207,9 +208,14 @@ class Generator:
         )
 
 
-def _request_bytes(class_name: str) -> bytes:
-    api, priority = class_name.rsplit(".", 1)
-    return (f"GET /{api} HTTP/1.1\r\nhost: lab\r\nx-api: {api}\r\nx-priority: {priority}\r\n\r\n").encode()
+def _request_bytes(api: Api) -> bytes:
+    lines = [
+        f"GET /{api.name} HTTP/1.1",
+        f"host: {dns(api.calls.service)}",
+        f"x-api: {api.name}",
+        f"x-priority: {api.priority}",
+    ]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode()
 
 
 async def main(path: Path) -> None:

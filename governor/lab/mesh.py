@@ -17,15 +17,15 @@ from typing import Any, Self
 
 from governor.errors import LabError
 from governor.lab.documents import Scenario
-from governor.lab.envoy_config import write_envoy_files
-from governor.lab.envoy_process import envoy_binary, start_envoy, tail
+from governor.lab.envoy_process import START_TIMEOUT_S, envoy_binary, start_envoy, tail
 from governor.lab.faults import replica_actions
 from governor.lab.layout import entry_edge, make_layout, xds_directory
 from governor.lab.load import LoadPlan
 from governor.lab.processes import Child, Nursery
 from governor.lab.results import LoadResult
 from governor.lab.service_plan import make_service_plan
-from governor.lab.sockets import require_free
+from governor.lab.sockets import is_open, require_free
+from governor.lab.through.configuration import Configuration, FileConfiguration
 
 LEAD_IN_S = 0.2
 """From the call of `run` to the first second of the scenario, so that all are told in time."""
@@ -47,13 +47,15 @@ class MeshLab:
         self,
         scenario: Scenario,
         directory: Path,
-        address: str = "127.0.77.1",
-        base_port: int = 19000,
+        address: str | None = None,
+        base_port: int | None = None,
+        configuration: Configuration | None = None,
     ) -> None:
-        self.scenario = scenario
+        self.configuration = configuration or FileConfiguration()
+        self.scenario = scenario = self.configuration.scenario(scenario)
         self.directory = directory.resolve()
-        self.address = address
-        self.layout = make_layout(scenario, address, base_port)
+        self.address = address or self.configuration.home[0]
+        self.layout = make_layout(scenario, self.address, base_port or self.configuration.home[1])
         self._nursery: Nursery | None = None
         self._generator: Child | None = None
         self._envoys: dict[str, Child] = {}
@@ -117,15 +119,16 @@ class MeshLab:
             raise LabError("this lab is already running")
         envoy_binary()
         require_free(self.address, self.layout.all_ports())
-        bootstraps = self._write_files()
         self._stopping = False
         self._nursery = Nursery()
         atexit.register(self.stop)
         try:
+            bootstraps = self._configure()
             self._start_services()
             for node, path in bootstraps.items():
                 port = self.layout.admin_ports[node]
                 self._envoys[node] = start_envoy(self._nursery, path, self.address, port)
+            self._await_listeners()
             self._start_generator()
         except BaseException:
             self.stop()
@@ -139,6 +142,7 @@ class MeshLab:
                 self._nursery.close()
                 self._nursery = self._generator = self._services = None
                 self._envoys.clear()
+                self.configuration.close()
                 atexit.unregister(self.stop)
 
     def run(
@@ -201,12 +205,22 @@ class MeshLab:
             log = self.directory / "services.log"
             raise LabError(f"the services ended during the run:\n{tail(log)}")
 
-    def _write_files(self) -> dict[str, Path]:
+    def _configure(self) -> dict[str, Path]:
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
-            return write_envoy_files(self.scenario, self.layout, self.directory)
+            return self.configuration.prepare(self.scenario, self.layout, self.directory)
         except OSError as error:
             raise LabError(f"{self.directory}: the lab's files cannot be written there: {error}") from error
+
+    def _await_listeners(self) -> None:
+        """Until every edge can be called: a control plane may send listeners one after another."""
+        until = time.monotonic() + START_TIMEOUT_S
+        for edge in self.layout.edges:
+            while not is_open(self.address, edge.port):
+                self._require_alive()
+                if time.monotonic() > until:
+                    raise LabError(f"no Envoy listens on {self.address}:{edge.port} ({edge.name})")
+                time.sleep(0.02)
 
     def _start_services(self) -> None:
         path = self.directory / "services.json"

@@ -22,6 +22,7 @@ from typing import cast
 import uvloop
 
 from governor.lab.http_client import Pool
+from governor.lab.layout import dns
 from governor.lab.processes import tie_to_parent
 from governor.lab.queueing import Completion, Replica, service_times
 from governor.lab.service_plan import FaultAction, ReplicaPlan, ServicePlan
@@ -142,7 +143,9 @@ class ReplicaServer:
             return
         position = job.calls_left.pop(0)
         callee = self._mesh.plan.apis[job.api][position][0]
-        request = f"GET /{job.api}/{position} HTTP/1.1\r\nhost: {callee}".encode() + job.headers + b"\r\n\r\n"
+        request = (
+            f"GET /{job.api}/{position} HTTP/1.1\r\nhost: {dns(callee)}".encode() + job.headers + b"\r\n\r\n"
+        )
 
         def answered(status: int) -> None:
             if status == HTTPStatus.OK:

@@ -39,6 +39,13 @@ def require_free(address: str, ports: Iterable[int]) -> None:
                 raise LabError(f"port {port} does not exist: choose a smaller base port") from error
 
 
+def is_open(address: str, port: int) -> bool:
+    """Does anybody listen there?"""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.settimeout(1.0)
+        return probe.connect_ex((address, port)) == 0
+
+
 def holder(address: str, port: int) -> str:
     """The process listening on TCP `port` of `address` or of all, as `name (pid N)`, as far as /proc tells us."""
     inodes = _listening_inodes(address, port)

@@ -1,0 +1,183 @@
+"""A scenario as Istio's objects: what a user of Istio would have written for the same mesh.
+
+A service has a ServiceEntry with one port for each edge that leads to it: the port is the one that the caller's
+Envoy listens on, as a Sidecar without redirected traffic demands. Its replicas are subsets `r0`, `r1`, ... with
+equal weights, so that traffic can be shifted between them.
+
+Source: Istio, configuration reference (Traffic Management).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from governor.lab.documents import DataPlane, Scenario
+from governor.lab.layout import INGRESS, Edge, Layout, dns
+from governor.lab.through.durations import milliseconds
+
+Document = dict[str, Any]
+NETWORKING = "networking.istio.io/v1"
+DOMAIN = "cluster.local"
+_POLICIES = {"least_request": "LEAST_REQUEST", "round_robin": "ROUND_ROBIN", "random": "RANDOM"}
+_OUTLIERS: Document = {
+    "consecutive5xxErrors": 5,
+    "interval": "10s",
+    "baseEjectionTime": "30s",
+    "maxEjectionPercent": 10,
+}
+"""Envoy's own defaults: Istio takes an empty block for none."""
+
+
+def host(scenario: Scenario, service: str) -> str:
+    """The service's name in the cluster."""
+    return f"{dns(service)}.{dns(scenario.name)}.svc.{DOMAIN}"
+
+
+def unsupported(plane: DataPlane) -> list[str]:
+    """Fields of a scenario's `data_plane` that Istio has no objects of its own for."""
+    wanted = {
+        "static_rate_limit_rps": plane.static_rate_limit_rps is not None,
+        "adaptive_concurrency": plane.adaptive_concurrency != "none",
+    }
+    return [name for name, asked in wanted.items() if asked]
+
+
+def objects(scenario: Scenario, layout: Layout) -> list[Document]:
+    """Everything, in the order in which it is to be applied."""
+    namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": dns(scenario.name)}}
+    found: list[Document] = [namespace]
+    for service in layout.replica_ports:
+        edges = [edge for edge in layout.edges if edge.callee == service]
+        if edges:
+            found += [
+                service_entry(scenario, layout, service, edges),
+                destination_rule(scenario, layout, service),
+                virtual_service(scenario, layout, service),
+            ]
+    # The Sidecars last: a listener that an Envoy opens has all its routes by then.
+    for caller in dict.fromkeys(edge.caller for edge in layout.edges):
+        found.append(sidecar(scenario, layout, caller))
+    return found
+
+
+def service_entry(scenario: Scenario, layout: Layout, service: str, edges: list[Edge]) -> Document:
+    """Where the service's replicas are; the label `replica` tells them apart."""
+    ports = {f"http-{dns(edge.caller)}": edge.port for edge in edges}
+    endpoints = [
+        {
+            "address": layout.address,
+            "ports": dict.fromkeys(ports, port),
+            "labels": {"app": dns(service), "replica": f"r{number}"},
+        }
+        for number, port in enumerate(layout.replica_ports[service])
+    ]
+    spec = {
+        "hosts": [host(scenario, service)],
+        "location": "MESH_INTERNAL",
+        "resolution": "STATIC",
+        "ports": [{"number": number, "name": name, "protocol": "HTTP"} for name, number in ports.items()],
+        "endpoints": endpoints,
+    }
+    return _document(scenario, "ServiceEntry", service, spec)
+
+
+def destination_rule(scenario: Scenario, layout: Layout, service: str) -> Document:
+    """The scenario's static limits, and a subset for each replica."""
+    plane = scenario.data_plane
+    policy: Document = {"loadBalancer": {"simple": _POLICIES[plane.lb_policy]}}
+    cap = (plane.static_max_requests or {}).get(service)
+    if cap is not None:
+        policy["connectionPool"] = {"http": {"http2MaxRequests": cap}}
+    if plane.retry_budget is not None:
+        budget = plane.retry_budget
+        policy["retryBudget"] = {"percent": budget.percent, "minRetryConcurrency": budget.min_concurrency}
+    if plane.outlier_detection == "default":
+        policy["outlierDetection"] = dict(_OUTLIERS)
+    subsets = [
+        {"name": f"r{number}", "labels": {"replica": f"r{number}"}}
+        for number in range(len(layout.replica_ports[service]))
+    ]
+    spec = {"host": host(scenario, service), "trafficPolicy": policy, "subsets": subsets}
+    return _document(scenario, "DestinationRule", service, spec)
+
+
+def virtual_service(scenario: Scenario, layout: Layout, service: str) -> Document:
+    """Routes `high` and `main`, by the header that carries a request's priority, with equal weights of replicas.
+
+    What enters the mesh here counts per API class, under its name as the prefix of the route's statistics.
+    """
+    main = {**_route(scenario, layout, service), "match": [*_entries(scenario, service, "low"), {"uri": _ANY}]}
+    spec = {
+        "hosts": [host(scenario, service)],
+        "http": [
+            {
+                "name": "high",
+                "match": [*_entries(scenario, service, "high"), {"headers": _HIGH}],
+                **_route(scenario, layout, service),
+            },
+            {"name": "main", **main},
+        ],
+    }
+    return _document(scenario, "VirtualService", service, spec)
+
+
+_ANY = {"prefix": "/"}
+_HIGH = {"x-priority": {"exact": "high"}}
+
+
+def _entries(scenario: Scenario, service: str, priority: str) -> Iterator[Document]:
+    for api in scenario.apis:
+        if api.calls.service == service and api.priority == priority:
+            match: Document = {
+                "uri": {"prefix": f"/{api.name}"},
+                "sourceLabels": {"app": INGRESS},
+                "statPrefix": api.class_name,
+            }
+            yield match | ({"headers": _HIGH} if priority == "high" else {})
+
+
+def _route(scenario: Scenario, layout: Layout, service: str) -> Document:
+    plane = scenario.data_plane
+    count = len(layout.replica_ports[service])
+    weights = [100 // count + (number < 100 % count) for number in range(count)]
+    return {
+        "timeout": milliseconds(plane.timeout_s),
+        "retries": _retries(plane),
+        "route": [
+            {"destination": {"host": host(scenario, service), "subset": f"r{number}"}, "weight": weight}
+            for number, weight in enumerate(weights)
+        ],
+    }
+
+
+def _retries(plane: DataPlane) -> Document:
+    # Without a stanza Istio retries twice.
+    if plane.retries is None or plane.retries.attempts == 0:
+        return {"attempts": 0}
+    conditions = ",".join(part.strip() for part in plane.retries.retry_on.split(",") if part.strip())
+    found: Document = {"attempts": plane.retries.attempts, "retryOn": conditions, "backoff": "25ms"}
+    if plane.retries.per_try_timeout_s is not None:
+        found["perTryTimeout"] = milliseconds(plane.retries.per_try_timeout_s)
+    return found
+
+
+def sidecar(scenario: Scenario, layout: Layout, caller: str) -> Document:
+    """Listeners of the caller's Envoy: one for each service that it calls."""
+    egress = [
+        {
+            "port": {"number": edge.port, "name": f"http-{dns(edge.callee)}", "protocol": "HTTP"},
+            "bind": layout.address,
+            "captureMode": "NONE",
+            "hosts": ["./*"],
+        }
+        for edge in layout.edges
+        if edge.caller == caller
+    ]
+    spec = {"workloadSelector": {"labels": {"app": dns(caller)}}, "egress": egress}
+    return _document(scenario, "Sidecar", caller, spec)
+
+
+def _document(scenario: Scenario, kind: str, name: str, spec: Document) -> Document:
+    metadata = {"name": dns(name), "namespace": dns(scenario.name)}
+    return {"apiVersion": NETWORKING, "kind": kind, "metadata": metadata, "spec": spec}
