@@ -10,9 +10,15 @@ from governor.lab.documents import Scenario
 from governor.lab.envoy_config import write_envoy_files
 from governor.lab.layout import Layout
 
+HOME = ("127.0.77.1", 19000)
+
 
 class Configuration(Protocol):
     """Brings the Envoys of one lab their configuration."""
+
+    @property
+    def home(self) -> tuple[str, int]:
+        """Address and first port of a lab for which neither was chosen."""
 
     def scenario(self, scenario: Scenario) -> Scenario:
         """The scenario as this configuration runs it; LabError if it asks for what cannot be had this way."""
@@ -37,6 +43,8 @@ class Configuration(Protocol):
 
 class FileConfiguration:
     """Files that Envoy watches; nothing else runs."""
+
+    home = HOME
 
     def scenario(self, scenario: Scenario) -> Scenario:
         """As it is."""

@@ -14,6 +14,7 @@ from typing import Any
 
 from governor.lab.documents import DataPlane, Scenario
 from governor.lab.layout import INGRESS, Edge, Layout, dns
+from governor.lab.through.durations import milliseconds
 
 Document = dict[str, Any]
 NETWORKING = "networking.istio.io/v1"
@@ -145,7 +146,7 @@ def _route(scenario: Scenario, layout: Layout, service: str) -> Document:
     count = len(layout.replica_ports[service])
     weights = [100 // count + (number < 100 % count) for number in range(count)]
     return {
-        "timeout": duration(plane.timeout_s),
+        "timeout": milliseconds(plane.timeout_s),
         "retries": _retries(plane),
         "route": [
             {"destination": {"host": host(scenario, service), "subset": f"r{number}"}, "weight": weight}
@@ -161,7 +162,7 @@ def _retries(plane: DataPlane) -> Document:
     conditions = ",".join(part.strip() for part in plane.retries.retry_on.split(",") if part.strip())
     found: Document = {"attempts": plane.retries.attempts, "retryOn": conditions, "backoff": "25ms"}
     if plane.retries.per_try_timeout_s is not None:
-        found["perTryTimeout"] = duration(plane.retries.per_try_timeout_s)
+        found["perTryTimeout"] = milliseconds(plane.retries.per_try_timeout_s)
     return found
 
 
@@ -179,11 +180,6 @@ def sidecar(scenario: Scenario, layout: Layout, caller: str) -> Document:
     ]
     spec = {"workloadSelector": {"labels": {"app": dns(caller)}}, "egress": egress}
     return _document(scenario, "Sidecar", caller, spec)
-
-
-def duration(seconds: float) -> str:
-    """Whole milliseconds, the finest that Istio takes."""
-    return f"{max(1, round(1000 * seconds))}ms"
 
 
 def _document(scenario: Scenario, kind: str, name: str, spec: Document) -> Document:
