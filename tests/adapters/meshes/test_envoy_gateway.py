@@ -196,6 +196,13 @@ CLASSES = ROUTE.replace("  - backendRefs:", "  - name: buy-high\n    backendRefs
 )
 
 
+@pytest.mark.parametrize("high", ["buy-high", "buy.high", "high"])
+def test_the_rule_of_the_high_class_is_known_by_its_name(high: str) -> None:
+    now = made(MESH, shop(CLASSES.replace("buy-high", high)), API, InFlightCap(40, 60))
+    spec = only_policy(now, f"api-http-{high}-governor")["spec"]
+    assert spec["circuitBreaker"]["maxParallelRequests"] == 60
+
+
 def test_each_class_has_a_cap_where_a_rule_takes_it() -> None:
     found = shop(CLASSES, ABOVE)
     now = made(MESH, found, TWO, InFlightCap(40, 60))
@@ -257,6 +264,16 @@ def test_a_second_value_names_the_same_leaves_as_the_first() -> None:
 def test_limits_are_each_proxys_part_rounded_up() -> None:
     now = made(MESH, shop(ROUTE), TWO, InFlightCap(63, 63))
     assert only_policy(now, "api-http-governor")["spec"]["circuitBreaker"]["maxParallelRequests"] == 32
+
+
+def test_backends_with_filters_count_apart() -> None:
+    text = ROUTE.replace("weight: 1}", "weight: 1, filters: [{type: RequestHeaderModifier}]}")
+    found = shop(text)
+    now = made(MESH, found, TWO, InFlightCap(64, 64))
+    assert only_policy(now, "api-http-governor")["spec"]["circuitBreaker"]["maxParallelRequests"] == 16
+    assert MESH.settings(now, TWO)[Knob.IN_FLIGHT_CAP] == InFlightCap(64, 64)
+    idle = made(MESH, shop(text.replace("weight: 3", "weight: 0")), TWO, InFlightCap(64, 64))
+    assert only_policy(idle, "api-http-governor")["spec"]["circuitBreaker"]["maxParallelRequests"] == 32
 
 
 def test_a_rule_among_others_is_named_by_its_section() -> None:
