@@ -1,8 +1,7 @@
 """Which row of a frame the labels of Envoy Gateway's series belong to.
 
-A cluster is a rule of a route: `httproute/<namespace>/<name>/rule/<number>`. Where the EnvoyProxy's
-`telemetry.metrics.clusterStatName` ends in `/%BACKEND_REFS%`, `/<namespace>/<service>|...` follows: only that tells
-the service.
+A cluster is a rule of a route: `httproute/<namespace>/<name>/rule/<number>`. Its services are told only where the
+EnvoyProxy's `telemetry.metrics.clusterStatName` ends in `/%BACKEND_REFS%`: `/<namespace>/<service>|...` follows.
 """
 
 from __future__ import annotations

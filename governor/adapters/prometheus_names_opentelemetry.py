@@ -51,6 +51,10 @@ class OpenTelemetryNames(ServiceNames):
             return host_of(match["name"], namespace)
         return address
 
+    def api(self, labels: Labels) -> str | None:
+        """The API that enters by this edge: a call without one goes elsewhere, it is not the caller's own API."""
+        return self._entries.api(self.edge(labels))
+
     def _pair(self, what: str, labels: Labels) -> tuple[str, str]:
         """Also from `job`, which Prometheus makes of both: `<service.namespace>/<service.name>`."""
         name, namespace = super()._pair(what, labels)

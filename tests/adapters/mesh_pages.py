@@ -1,7 +1,7 @@
 """Metrics pages with the names, labels and units of each mesh, counting a traffic that is known.
 
-In each of them a gateway calls `web` 50 times a second, and `web` calls `reviews` 40 times: 2 of those fail, 3
-are tried again, and v1 takes three quarters of all.
+In each of them a gateway calls `web` 500 times a second, and `web` calls `reviews` 400 times: 20 of those fail,
+30 are tried again, and v1 takes three quarters of all.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 Labels = Mapping[str, str]
-INTO_WEB, RATE, ERRORS, RETRIES = 50.0, 40.0, 2.0, 3.0
+INTO_WEB, RATE, ERRORS, RETRIES = 500.0, 400.0, 20.0, 30.0
 SHARES = {"v1": 0.75, "v2": 0.25}
 TIMES_S = ((0.02, 0.9), (0.08, 0.08), (0.4, 0.02))
 """Seconds of an answer, and the share of answers that take so long: the median is 20 ms, the p99 400 ms."""

@@ -15,11 +15,13 @@ import pytest
 from governor.adapters.prometheus import PrometheusOptions, PrometheusSource
 from governor.domain import GapReason, MeshFrame
 from governor.errors import SourceError, SourceRefused
+from governor.explain.readiness import readiness
 
 from .mesh_pages import ERRORS, INTO_WEB, MEAN_S, PAGES, RATE, MeshPage
 from .real_prometheus import Prometheus
 
 pytestmark = [pytest.mark.prometheus, pytest.mark.timeout(90)]
+DOCS = Path(__file__).resolve().parents[2] / "docs" / "dialects.md"
 WINDOW_S = 6.0
 TOGETHER = ("istio", "linkerd", "opentelemetry")
 """Pages that one Prometheus scrapes at once."""
@@ -190,6 +192,16 @@ def test_what_a_mesh_does_not_tell_is_a_gap_with_words_and_never_a_number(
     unseen = {gap.subject for gap in silent if gap.signal == "edge" and gap.detail}
     assert unseen == ({page.unseen} if page.unseen else set())
     assert not {page.unseen} & set(frame.index.services)
+
+
+@each_mesh
+def test_the_page_about_dialects_says_which_knobs_have_their_signals(
+    frames: Callable[[str], MeshFrame], name: str
+) -> None:
+    title = {"istio": "`istio` (sidecars)", "ambient": "`istio` (ambient)"}.get(name, f"`{name}`")
+    (row,) = [line for line in DOCS.read_text().splitlines() if line.startswith(f"| {title} |")]
+    ready = {one.knob.value for one in readiness(frames(name)) if one.ready}
+    assert set(row.rstrip("| ").rpartition("| ")[2].split(", ")) == ready
 
 
 @each_mesh
