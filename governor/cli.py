@@ -22,7 +22,9 @@ app.add_typer(policies_app, name="policies")
 Config = Annotated[Path | None, typer.Option("--config", "-c", help="Settings file; else GOVERNOR_CONFIG.")]
 SourceUrl = Annotated[str | None, typer.Option(help="Prometheus to read from.")]
 EnvoyAdmin = Annotated[list[str] | None, typer.Option(help="Envoy admin address to read from; repeatable.")]
-Dialect = Annotated[str | None, typer.Option(help="Metric names in that Prometheus: envoy or istio.")]
+Dialect = Annotated[
+    str | None, typer.Option(help="Metric names in that Prometheus, for example istio; auto looks.")
+]
 Policy = Annotated[list[str] | None, typer.Option(help="Preset or file instead of settings; repeatable.")]
 Seconds = Annotated[float | None, typer.Option(help="Run for so long instead.", min=1)]
 Seed = Annotated[int | None, typer.Option(help="Another seed.", min=0)]
