@@ -106,7 +106,7 @@ def check(
     source_url: SourceUrl = None,
     dialect: Dialect = None,
     envoy_admin: EnvoyAdmin = None,
-    plane: Annotated[str | None, typer.Option(help="Check a control plane instead: envoy.")] = None,
+    plane: Annotated[str | None, typer.Option(help="Check a control plane instead: envoy, kubernetes.")] = None,
 ) -> None:
     """Say what is there and what is missing: source, metrics, history, and the knobs that enables."""
     from governor.commands.check import check_plane, check_source
