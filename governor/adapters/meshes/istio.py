@@ -6,14 +6,14 @@ outlier detection and the retry budget; `istio_filters` rate limits and caps for
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
 from governor.adapters.inexpressible import Inexpressible
 from governor.adapters.kubernetes_edits import AnyChange
-from governor.adapters.kubernetes_objects import Kind, Snapshot
+from governor.adapters.kubernetes_objects import Body, Kind, Ref, Snapshot
 from governor.adapters.meshes import istio_destination as rule
 from governor.adapters.meshes import istio_filters as filters
 from governor.adapters.meshes import istio_routes as routes
@@ -23,6 +23,7 @@ from governor.adapters.meshes.istio_objects import (
     DESTINATION_RULE,
     ENVOY_FILTER,
     VIRTUAL_SERVICE,
+    concerns,
     destination_rule,
 )
 from governor.adapters.meshes.mesh import Place
@@ -60,6 +61,10 @@ class Istio:
         if limit is not None:
             found[Knob.RATE_LIMIT] = RateLimit(limit)
         return {knob: value for knob, value in found.items() if value is not None}
+
+    def concerns(self, ref: Ref, body: Body) -> Iterable[tuple[str, str]] | None:
+        """See `kubernetes_state.SaysWhom`."""
+        return concerns(ref, body)
 
     def changes(self, snapshot: Snapshot, place: Place, value: KnobValue) -> Sequence[AnyChange]:
         """See `Mesh.changes`."""
