@@ -1,8 +1,13 @@
 #!/usr/bin/env python3
-"""Writes what every mesh can say into docs/control-planes.md, from policies/capabilities/*.yaml."""
+"""Writes what every mesh can say into docs/control-planes.md, from policies/capabilities/*.yaml.
+
+With a file that tests/kubernetes wrote (GOVERNOR_CAPABILITIES=FILE scripts/test tests/kubernetes) also what those
+tests have shown on a real API server: scripts/control_planes.py FILE.
+"""
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -15,6 +20,8 @@ PAGE = ROOT / "docs" / "control-planes.md"
 FOLDER = ROOT / "policies" / "capabilities"
 BEGIN = "<!-- from policies/capabilities by scripts/control_planes.py: do not edit -->"
 END = "<!-- end -->"
+SHOWN_BEGIN = "<!-- from tests/kubernetes by scripts/control_planes.py: do not edit -->"
+SHOWN_END = "<!-- end of what was shown -->"
 KNOBS = (
     "weights",
     "retries",
@@ -36,11 +43,28 @@ def capabilities(folder: Path = FOLDER) -> list[Capability]:
 
 def written(page: str, meshes: Sequence[Capability]) -> str:
     """The page with its generated part made anew; ValueError if it has no such part."""
-    before, begin, rest = page.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"the page lacks {BEGIN} or {END}")
-    return f"{before}{BEGIN}\n\n{_matrix(meshes)}\n\n{_sections(meshes)}\n\n{END}{after}"
+    return _replaced(page, BEGIN, END, f"{_matrix(meshes)}\n\n{_sections(meshes)}")
+
+
+def with_shown(page: str, lines: Iterable[str]) -> str:
+    """The page with the records of tests (JSON lines) in place of those that it had."""
+    records = [json.loads(line) for line in lines]
+    order = {knob: at for at, knob in enumerate(KNOBS)}
+    shown: dict[tuple[str, str], set[str]] = {}
+    for record in records:
+        shown.setdefault((record["mesh"], record["knob"]), set()).add(record["shown"])
+    rows = [
+        [*key, "; ".join(sorted(shown[key]))] for key in sorted(shown, key=lambda key: (key[0], order[key[1]]))
+    ]
+    return _replaced(page, SHOWN_BEGIN, SHOWN_END, _table(["mesh", "knob", "shown"], rows))
+
+
+def _replaced(page: str, begin: str, end: str, text: str) -> str:
+    before, found, rest = page.partition(begin)
+    _, closed, after = rest.partition(end)
+    if not found or not closed:
+        raise ValueError(f"the page lacks {begin} or {end}")
+    return f"{before}{begin}\n\n{text}\n\n{end}{after}"
 
 
 def says(row: Mapping[str, Any]) -> str:
@@ -87,6 +111,14 @@ def _line(text: str) -> str:
     return " ".join(str(text).split())
 
 
-if __name__ == "__main__":
-    PAGE.write_text(written(PAGE.read_text(encoding="utf-8"), capabilities()), encoding="utf-8")
+def main(arguments: Sequence[str]) -> None:
+    """Write the page."""
+    page = written(PAGE.read_text(encoding="utf-8"), capabilities())
+    for name in arguments:
+        page = with_shown(page, Path(name).read_text(encoding="utf-8").splitlines())
+    PAGE.write_text(page, encoding="utf-8")
     sys.stderr.write(f"wrote {PAGE.relative_to(ROOT)}\n")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

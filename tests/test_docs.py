@@ -1,5 +1,6 @@
 """What a user can set, type or alert on is documented."""
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from governor.runtime.metrics import GovernorMetrics
 from governor.settings import Settings
 from governor.settings_sources import leaves, shown
 from governor.yaml_documents import field_names
-from scripts.control_planes import capabilities, says, written
+from scripts.control_planes import SHOWN_BEGIN, SHOWN_END, capabilities, says, with_shown, written
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 
@@ -123,3 +124,21 @@ def test_every_known_mesh_has_a_capability_file_that_says_something_of_every_kno
             assert says(row) in {"yes", "partly", "no"}
             assert row.get("reason") or says(row) == "yes", f"{mesh['name']} {knob.value} lacks a reason"
             assert row.get("field") or says(row) == "no", f"{mesh['name']} {knob.value} lacks a field"
+
+
+def test_what_a_mesh_can_say_was_shown_on_a_real_api_server() -> None:
+    table = page("control-planes").partition(SHOWN_BEGIN)[2].partition(SHOWN_END)[0]
+    for mesh in capabilities():
+        for knob, row in mesh["knobs"].items():
+            assert says(row) == "no" or f"| {mesh['name']} | {knob} |" in table, f"{mesh['name']} {knob}"
+
+
+def test_records_of_tests_become_one_row_for_each_mesh_and_knob() -> None:
+    lines = [
+        json.dumps({"mesh": "smi", "knob": "weights", "shown": shown}) for shown in ("second", "first", "first")
+    ]
+    made = with_shown(f"a\n{SHOWN_BEGIN}\nold\n{SHOWN_END}\nb", lines)
+    assert "| smi | weights | first; second |" in made
+    assert "old" not in made
+    with pytest.raises(ValueError, match="the page lacks"):
+        with_shown("a page without marks", lines)

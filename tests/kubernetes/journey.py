@@ -15,7 +15,7 @@ from governor.adapters.kubernetes_client import api_client
 from governor.adapters.kubernetes_discovery import snapshot
 from governor.adapters.kubernetes_edits import OwnObject
 from governor.adapters.kubernetes_images import BeforeImages
-from governor.adapters.kubernetes_objects import SERVICE, Body, Ref, Snapshot
+from governor.adapters.kubernetes_objects import SERVICE, Body, Kind, Ref, Snapshot
 from governor.adapters.kubernetes_ownership import MAY_EDIT
 from governor.adapters.kubernetes_writer import KubernetesWriter
 from governor.adapters.meshes.mesh import Mesh, Place, Service
@@ -35,9 +35,17 @@ class Journey:
     """One namespace with a user's objects, and the governor's writer."""
 
     def __init__(
-        self, cluster: Any, namespace: str, mesh: Mesh, manifests: str, *, opted_in: bool = True
+        self,
+        cluster: Any,
+        namespace: str,
+        mesh: Mesh,
+        manifests: str,
+        *,
+        opted_in: bool = True,
+        also: Kind = SERVICE,
     ) -> None:
         self.mesh, self.namespace = mesh, namespace
+        self._kinds = {SERVICE, also, *mesh.kinds}
         self._api = KubernetesApi(api_client(cluster.kubeconfig))
         self._images = BeforeImages(self._api, namespace)
         self._images.load()
@@ -51,10 +59,10 @@ class Journey:
                 _put_status(cluster.api, document | {"metadata": metadata})
 
     def seen(self) -> Snapshot:
-        return snapshot(self._api, {SERVICE, *self.mesh.kinds}, (self.namespace,))
+        return snapshot(self._api, self._kinds, (self.namespace,))
 
-    def write(self, where: Place, value: KnobValue) -> None:
-        """Make all changes of a value, each after a dry run that the server judges strictly."""
+    def write(self, where: Place, value: KnobValue) -> dict[str, None]:
+        """Make all changes of a value, each after a dry run that is judged strictly; kinds of the objects."""
         knob = _knob_of(value)
         now = self.seen()
         changes = self.mesh.changes(now, where, value)
@@ -66,7 +74,9 @@ class Journey:
             image = self._images.of(change.ref, knob) or BeforeImage(
                 change.ref, uid, Target(knob.sits_on, "t"), knob, value_to_json(value), own=own
             )
-            self._writer.make(change, body, replace(image, own=image.own or own), self.mesh.confirming)
+            # No controller runs here that could confirm anything.
+            self._writer.make(change, body, replace(image, own=image.own or own), frozenset())
+        return {f"{'own ' if c.ref.name.endswith('-governor') else ''}{c.ref.kind.kind}": None for c in changes}
 
     def give_back(self) -> None:
         for image in self._images:
@@ -74,14 +84,16 @@ class Journey:
 
     def shown(self, where: Place, *values: KnobValue) -> None:
         """Each value is written and read back, and at the end everything is as its owner left it."""
+        assert len(values) > 1, "one value to apply, another to change it to"
         before = _without_servers_own(self.seen())
+        kinds: dict[str, None] = {}
         for value in values:
-            self.write(where, value)
+            kinds |= self.write(where, value)
             said = self.mesh.settings(self.seen(), where)
             assert said[_knob_of(value)] == value
         self.give_back()
         assert _without_servers_own(self.seen()) == before
-        record(self.mesh.name, _knob_of(values[0]).value, f"applied, changed {len(values) - 1} times, given back")
+        record(self.mesh.name, _knob_of(values[0]).value, f"{', '.join(kinds)}: applied, changed, given back")
 
     def refused(self, where: Place, value: KnobValue) -> str:
         """The reason for which the writer leaves a user's object alone."""

@@ -49,7 +49,8 @@ def test_percents_of_a_service(cluster: Any, namespace: str) -> None:
 def test_percents_of_a_route(cluster: Any, namespace: str) -> None:
     journey = Journey(cluster, namespace, MESH, ROUTE)
     where = place("direct", namespace, backends=REVISIONS)
-    journey.shown(where, BackendWeights((("hello-00001", 0.01), ("hello-00002", 0.99))))
+    one = BackendWeights((("hello-00001", 0.01), ("hello-00002", 0.99)))
+    journey.shown(where, one, BackendWeights((("hello-00001", 0.5), ("hello-00002", 0.5))))
 
 
 def test_timeout(cluster: Any, namespace: str) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from governor.adapters.meshes.linkerd import MESH
-from governor.knobs import OutlierDetection, RateLimit, RetryPolicy, Timeout
+from governor.knobs import BackendWeights, OutlierDetection, RateLimit, RetryPolicy, Timeout
 
 from .journey import Journey, place
 
@@ -46,6 +48,19 @@ metadata: {name: books.NAMESPACE.svc.cluster.local}
 spec:
   routes: [{name: GET /, condition: {method: GET}, isRetryable: true}]
   retryBudget: {retryRatio: 0.2, minRetriesPerSecond: 10, ttl: 10s}
+"""
+
+
+SPLIT = """
+apiVersion: API
+kind: HTTPRoute
+metadata: {name: books}
+spec:
+  parentRefs: [{group: "", kind: Service, name: books, port: 80}]
+  rules:
+  - matches: [{path: {type: PathPrefix, value: /old}}]
+    backendRefs: [{name: books-v1, port: 80}]
+  - backendRefs: [{name: books-v1, port: 80, weight: 9}, {name: books-v2, port: 80}]
 """
 
 
@@ -92,3 +107,14 @@ def test_a_rate_limit_of_the_users(cluster: Any, namespace: str) -> None:
 def test_the_budget_of_a_service_profile(cluster: Any, namespace: str) -> None:
     journey = Journey(cluster, namespace, MESH, stream(SERVICE, PROFILE.replace("NAMESPACE", namespace)))
     journey.shown(place("books", namespace), RetryPolicy(None, 0.05), RetryPolicy(None, 0.0))
+
+
+@pytest.mark.parametrize("version", ["gateway.networking.k8s.io/v1", "policy.linkerd.io/v1beta3"])
+def test_weights_of_a_route(cluster: Any, namespace: str, version: str) -> None:
+    journey = Journey(cluster, namespace, MESH, stream(SERVICE, SPLIT.replace("API", version)))
+    where = place("books", namespace, backends=("books-v1", "books-v2"))
+    journey.shown(
+        where,
+        BackendWeights((("books-v1", 0.5), ("books-v2", 0.5))),
+        BackendWeights((("books-v1", 0.0), ("books-v2", 1.0))),
+    )

@@ -24,3 +24,14 @@ def seconds(text: Any) -> float | None:
 def milliseconds(value_s: float) -> str:
     """Whole milliseconds, at least one: the finest that Istio and the Gateway API take."""
     return f"{max(1, round(value_s * 1000))}ms"
+
+
+def gateway_duration(value_s: float) -> str:
+    """The Gateway API's spelling, at least 1 ms: up to four whole parts of at most five digits (`1s500ms`).
+
+    Source: GEP-2257, Gateway API Duration Format.
+    """
+    whole, milli = divmod(max(1, round(value_s * 1000)), 1000)
+    hours, whole = divmod(whole, 3600) if whole > 99_999 else (0, whole)
+    parts = ((hours, "h"), (whole, "s"), (milli, "ms"))
+    return "".join(f"{number}{unit}" for number, unit in parts if number)

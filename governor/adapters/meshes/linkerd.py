@@ -1,7 +1,7 @@
 """Linkerd: annotations of Services and routes, HTTPLocalRateLimitPolicies, weights of routes.
 
 Which file has which knob: `linkerd_annotations` retries, timeouts and circuit breaking; `linkerd_limits` rate
-limits; `linkerd_profiles` what an older ServiceProfile says.
+limits; `linkerd_profiles` what an older ServiceProfile says; `gateway_routes` weights.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from governor.adapters.meshes import linkerd_annotations as noted
 from governor.adapters.meshes import linkerd_limits as limits
 from governor.adapters.meshes import linkerd_profiles as profiles
 from governor.adapters.meshes.checked import checked
+from governor.adapters.meshes.gateway_objects import Route, route_of
+from governor.adapters.meshes.gateway_routes import weight_changes, weights_in
 from governor.adapters.meshes.linkerd_objects import LIMIT_POLICY, ROUTES, SERVER, SERVICE_PROFILE, Found, profile
 from governor.adapters.meshes.mesh import Place
 from governor.adapters.meshes.rules_linkerd import violations
@@ -47,7 +49,7 @@ class Linkerd:
     name: str = "linkerd"
     kinds: tuple[Kind, ...] = (SERVER, LIMIT_POLICY, SERVICE_PROFILE, *ROUTES)
     confirming: frozenset[Kind] = frozenset()
-    """None: annotations make no new generation that a status could name; metrics judge."""
+    """None: the conditions that Linkerd sets name no generation; metrics judge."""
 
     def settings(self, snapshot: Snapshot, place: Place) -> Mapping[Knob, KnobValue]:
         """What the objects say; nothing where they differ for one edge, which a write would name."""
@@ -59,6 +61,7 @@ class Linkerd:
             found[Knob.WEIGHTS] = profiles.weights_in(older[1], place)
             found[Knob.RETRIES] = profiles.retries_in(older[1])
         else:
+            found[Knob.WEIGHTS] = _said(_weights_in, snapshot, place)
             attempts = _said(noted.attempts_in, snapshot, place)
             found[Knob.RETRIES] = None if attempts is None else RetryPolicy(attempts, None)
             found[Knob.TIMEOUT] = _said(noted.timeout_in, snapshot, place)
@@ -95,7 +98,22 @@ def _changes(snapshot: Snapshot, place: Place, value: KnobValue) -> Sequence[Any
             return noted.outlier_changes(snapshot, place, value)
         case _:
             assert isinstance(value, BackendWeights)
-            raise Inexpressible("weights of routes are not written yet")
+            return weight_changes(_route(snapshot, place), value)
+
+
+def _route(snapshot: Snapshot, place: Place) -> Route:
+    """The route that splits the edge; Inexpressible if there is none, or several."""
+    route = route_of(snapshot, place, ROUTES, counts=lambda _: False)
+    if route is None:
+        raise Inexpressible(
+            f"no HTTPRoute or GRPCRoute has the Service {place.callee.namespace}/{place.callee.name} as its "
+            "parent: write one with all backends"
+        )
+    return route
+
+
+def _weights_in(snapshot: Snapshot, place: Place) -> BackendWeights | None:
+    return weights_in(_route(snapshot, place), place.backends)
 
 
 def _beside(older: Found, value: KnobValue) -> Sequence[AnyChange]:

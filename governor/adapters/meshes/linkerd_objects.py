@@ -9,14 +9,13 @@ from collections.abc import Iterable
 
 from governor.adapters.inexpressible import Inexpressible
 from governor.adapters.kubernetes_objects import SERVICE, Body, Kind, Ref, Snapshot
+from governor.adapters.meshes.gateway_objects import GRPC_ROUTE, HTTP_ROUTE, parents_of
 from governor.adapters.meshes.mesh import Place, service_of
 
 POLICY = "policy.linkerd.io"
 SERVER = Kind(POLICY, "v1beta3", "servers", "Server")
 LIMIT_POLICY = Kind(POLICY, "v1alpha1", "httplocalratelimitpolicies", "HTTPLocalRateLimitPolicy")
 POLICY_ROUTE = Kind(POLICY, "v1beta3", "httproutes", "HTTPRoute")
-HTTP_ROUTE = Kind("gateway.networking.k8s.io", "v1", "httproutes", "HTTPRoute")
-GRPC_ROUTE = Kind("gateway.networking.k8s.io", "v1", "grpcroutes", "GRPCRoute")
 SERVICE_PROFILE = Kind("linkerd.io", "v1alpha2", "serviceprofiles", "ServiceProfile")
 ROUTES = (HTTP_ROUTE, GRPC_ROUTE, POLICY_ROUTE)
 
@@ -68,8 +67,4 @@ def _profiled(ref: Ref, body: Body) -> Iterable[tuple[str, str]]:
 
 
 def _parents(ref: Ref, body: Body) -> Iterable[tuple[str, str]]:
-    return {
-        (parent["name"], parent.get("namespace") or ref.namespace)
-        for parent in body["spec"].get("parentRefs") or ()
-        if parent.get("kind") == "Service" and parent.get("group", "") in {"", "core"}
-    }
+    return {where for kind, where, _ in parents_of(ref, body) if kind == "Service"}

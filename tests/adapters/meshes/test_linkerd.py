@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from governor.adapters.inexpressible import Inexpressible
 from governor.adapters.kubernetes_edits import Change, Edit, OwnObject
 from governor.adapters.kubernetes_objects import SERVICE, Ref, Snapshot
+from governor.adapters.meshes.gateway_objects import HTTP_ROUTE
 from governor.adapters.meshes.linkerd import MESH
-from governor.adapters.meshes.linkerd_objects import HTTP_ROUTE, LIMIT_POLICY
+from governor.adapters.meshes.linkerd_objects import LIMIT_POLICY
 from governor.adapters.meshes.rules_linkerd import seconds_of, violations
 from governor.knobs import (
     BackendWeights,
@@ -25,6 +26,7 @@ from governor.knobs import (
     Timeout,
 )
 
+from .capabilities import file_agrees
 from .objects import cluster, gives_back, made, needs_manifests, place, shared_manifests, snapshot_of
 
 SERVICE_TEXT = """
@@ -246,6 +248,42 @@ def test_a_service_profile_is_read_and_only_its_budget_is_written() -> None:
     gives_back(found, MESH.changes(found, where, RetryPolicy(None, 0.05)))
 
 
+SPLIT = yaml.safe_load(ROUTE)
+SPLIT["spec"]["rules"][0]["backendRefs"] = [
+    {"name": "books-v1", "port": 80, "weight": 9},
+    {"name": "books-v2", "port": 80},
+]
+
+
+@given(st.integers(0, 100))
+def test_weights_of_a_route_that_are_written_are_read_back(percent: int) -> None:
+    where = place("books", backends=("books-v1", "books-v2"))
+    policy = SPLIT | {"apiVersion": "policy.linkerd.io/v1beta3"}
+    for found in (shop(SERVICE_TEXT, yaml.safe_dump(SPLIT)), shop(SERVICE_TEXT, yaml.safe_dump(policy))):
+        assert MESH.settings(found, where) == {
+            Knob.WEIGHTS: BackendWeights((("books-v1", 0.9), ("books-v2", 0.1)))
+        }
+        value = BackendWeights((("books-v1", percent / 100), ("books-v2", 1 - percent / 100)))
+        gives_back(found, MESH.changes(found, where, value))
+        said = MESH.settings(made(MESH, found, where, value), where)[Knob.WEIGHTS]
+        assert isinstance(said, BackendWeights)
+        assert dict(said.shares) == pytest.approx(dict(value.shares), abs=0.005)
+
+
+def test_the_file_of_capabilities_agrees() -> None:
+    found = shop(annotated(SERVICE_TEXT, RETRYING), yaml.safe_dump(SPLIT), SERVER)
+    file_agrees(
+        MESH,
+        {
+            Knob.WEIGHTS: (found, BOOKS, BackendWeights((("books-v1", 0.5), ("books-v2", 0.5)))),
+            Knob.RETRIES: (found, BOOKS, RetryPolicy(2, None)),
+            Knob.TIMEOUT: (found, BOOKS, Timeout(2.0, 0.5)),
+            Knob.OUTLIER_DETECTION: (found, BOOKS, OutlierDetection(None, 5)),
+            Knob.RATE_LIMIT: (found, BOOKS, RateLimit(100.0)),
+        },
+    )
+
+
 @pytest.mark.parametrize(
     ("objects", "value", "reason"),
     [
@@ -294,6 +332,12 @@ def test_a_service_profile_is_read_and_only_its_budget_is_written() -> None:
         ([SERVICE_TEXT, SERVER, LIMIT], RateLimit(40.0), "above spec.total.requestsPerSecond 10"),
         ([SERVICE_TEXT, PROFILE], Timeout(2.0, None), "ServiceProfile shop/books.shop.svc.cluster.local makes"),
         ([SERVICE_TEXT, PROFILE], BackendWeights((("books-v1", 1.0),)), "delete it"),
+        ([SERVICE_TEXT], BackendWeights((("books-v1", 1.0),)), "has the Service shop/books as its parent"),
+        (
+            [SERVICE_TEXT, ROUTE.replace("Service,", "Server,")],
+            BackendWeights((("books", 1.0),)),
+            "has the Service shop/books as its parent",
+        ),
         ([SERVICE_TEXT, PROFILE], RetryPolicy(2, 0.1), "no field for a number of retries"),
         (
             [SERVICE_TEXT, PROFILE.replace("retryBudget", "opaque")],
