@@ -13,7 +13,15 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 
 from governor.adapters.kubernetes_discovery import SERVICE_NAME
-from governor.adapters.kubernetes_objects import ENDPOINT_SLICE, SERVICE, Body, Ref, Snapshot, labels_of
+from governor.adapters.kubernetes_objects import (
+    ENDPOINT_SLICE,
+    NAMESPACE,
+    SERVICE,
+    Body,
+    Ref,
+    Snapshot,
+    labels_of,
+)
 from governor.adapters.kubernetes_places import Places, rows_of, setting_of, settings_of
 from governor.adapters.meshes.mesh import Mesh, service_of
 from governor.knobs import (
@@ -104,6 +112,8 @@ def version_of(body: Body) -> str:
 
 
 def _whom(meshes: Sequence[Mesh], ref: Ref, body: Body) -> Iterable[ServiceKey] | None:
+    if ref.kind == NAMESPACE:
+        return None  # its labels may put all of its services into another mode
     if ref.kind == SERVICE:
         return [(ref.name, ref.namespace)]
     if ref.kind == ENDPOINT_SLICE:
