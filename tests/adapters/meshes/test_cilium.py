@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from governor.adapters.inexpressible import Inexpressible
@@ -135,6 +135,7 @@ VALUES = st.one_of(
 )
 
 
+@settings(deadline=None)
 @given(VALUES)
 def test_what_is_written_is_read_back(value: KnobValue) -> None:
     (said,) = MESH.settings(made(MESH, SHOP, BOOKS, value), BOOKS).values()
