@@ -28,7 +28,7 @@ Seconds = Annotated[float | None, typer.Option(help="Run for so long instead.", 
 Seed = Annotated[int | None, typer.Option(help="Another seed.", min=0)]
 Format = Literal["table", "json", "yaml", "html"]
 Backend = Literal["local", "dask"]
-Through = Literal["istiod"]
+Through = Literal["istiod", "envoy-gateway"]
 Kind = Literal["intent", "receipt", "verdict", "cycle", "note"]
 
 
@@ -206,7 +206,9 @@ def lab(
     scenario: Annotated[str, typer.Argument(metavar="SCENARIO", help="Name or file.")],
     seconds: Seconds = None,
     seed: Seed = None,
-    address: Annotated[str, typer.Option(help="Loopback address of the lab.")] = "127.0.77.1",
+    address: Annotated[
+        str | None, typer.Option(help="Loopback address of the lab.", show_default="127.0.77.1")
+    ] = None,
     directory: Annotated[Path | None, typer.Option(help="Keep configuration and logs here.")] = None,
     through: Annotated[
         Through | None, typer.Option(help="A real control plane configures the Envoys; see docs/e2e.md.")

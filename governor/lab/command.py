@@ -25,11 +25,11 @@ from governor.lab.through.choice import Through, configuration
 
 def run_lab(
     path_or_name: str | Path,
-    address: str = "127.0.77.1",
+    address: str | None = None,
     directory: Path | None = None,
     seconds: float | None = None,
     seed: int | None = None,
-    base_port: int = 19000,
+    base_port: int | None = None,
     out: TextIO | None = None,
     through: Through | None = None,
 ) -> LoadResult:

@@ -17,7 +17,7 @@ from governor.lab.envoy_filters import (
     rate_limit_extension,
     shed_config,
 )
-from governor.lab.layout import INGRESS, Edge, Layout, file_stem, xds_directory
+from governor.lab.layout import INGRESS, Edge, Layout, entering_apis, file_stem, xds_directory
 from governor.lab.xds_files import Resource, path_source, write_json, write_resources
 
 API = "type.googleapis.com/envoy"
@@ -84,9 +84,7 @@ def _write_edge(scenario: Scenario, layout: Layout, edge: Edge, home: Path) -> N
 
 def entering(scenario: Scenario, edge: Edge) -> list[str]:
     """API classes whose requests come into the mesh through `edge`."""
-    if edge.caller != INGRESS:
-        return []
-    return [api.class_name for api in scenario.apis if api.calls.service == edge.callee]
+    return [api.class_name for api in entering_apis(scenario, edge)]
 
 
 def bootstrap(address: str, admin_port: int, home: Path) -> Resource:

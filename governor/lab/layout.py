@@ -55,6 +55,13 @@ def entry_edge(layout: Layout, api: Api) -> Edge:
     return layout.edge(INGRESS, api.calls.service)
 
 
+def entering_apis(scenario: Scenario, edge: Edge) -> list[Api]:
+    """The API classes whose requests come into the mesh through `edge`."""
+    if edge.caller != INGRESS:
+        return []
+    return [api for api in scenario.apis if api.calls.service == edge.callee]
+
+
 def make_layout(scenario: Scenario, address: str, base_port: int) -> Layout:
     """Ports from `base_port` up: admin, metrics (+1), edges (+10 ..), replicas (+200 ..)."""
     pairs: dict[tuple[str, str], None] = {}

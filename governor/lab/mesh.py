@@ -47,15 +47,15 @@ class MeshLab:
         self,
         scenario: Scenario,
         directory: Path,
-        address: str = "127.0.77.1",
-        base_port: int = 19000,
+        address: str | None = None,
+        base_port: int | None = None,
         configuration: Configuration | None = None,
     ) -> None:
         self.configuration = configuration or FileConfiguration()
         self.scenario = scenario = self.configuration.scenario(scenario)
         self.directory = directory.resolve()
-        self.address = address
-        self.layout = make_layout(scenario, address, base_port)
+        self.address = address or self.configuration.home[0]
+        self.layout = make_layout(scenario, self.address, base_port or self.configuration.home[1])
         self._nursery: Nursery | None = None
         self._generator: Child | None = None
         self._envoys: dict[str, Child] = {}

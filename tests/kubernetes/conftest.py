@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from governor.errors import LabError
 from governor.lab.bed import definitions
 from governor.lab.bed.api import KubernetesApi
+from governor.lab.bed.build import go_binary
+from governor.lab.bed.daemon import ADDRESS
+from governor.lab.bed.envoy_gateway import PORTS, EnvoyGateway
 from governor.lab.bed.istiod import Istiod
 from governor.lab.bed.kubernetes import KubernetesBed
-from governor.lab.bed.programs import ISTIOD, KUBERNETES, Program, missing
+from governor.lab.bed.programs import ENVOY_GATEWAY, ISTIOD, KUBERNETES, Program, missing
+from governor.lab.sockets import require_free
 
 HERE = Path(__file__).parent
 OWN_CLUSTER = "GOVERNOR_TEST_KUBECONFIG"
@@ -41,13 +47,33 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def require(programs: tuple[Program, ...]) -> None:
-    if not (lacking := missing(programs)):
-        return
-    names = ", ".join(program.name for program in lacking)
-    reason = f"{names} not built yet: scripts/e2e builds what is missing"
+    if lacking := missing(programs):
+        names = ", ".join(program.name for program in lacking)
+        reason = f"{names} not built yet: scripts/e2e builds what is missing"
+    else:
+        try:
+            go_binary()  # the definitions are in Go modules
+        except LabError as error:
+            reason = str(error)
+        else:
+            return
     if os.environ.get(MUST_RUN):
         pytest.fail(reason)
     pytest.skip(reason)
+
+
+def gateway_ports_free(within_s: float = 60.0) -> None:
+    """Waits until no other session of tests on this machine runs Envoy Gateway, whose ports are fixed."""
+    until = time.monotonic() + within_s
+    while True:
+        try:
+            require_free(ADDRESS, PORTS)
+        except LabError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.5)
+        else:
+            return
 
 
 def every_definition() -> list[definitions.Definition]:
@@ -95,4 +121,13 @@ def istiod(bed: KubernetesBed) -> Iterator[Istiod]:
     """istiod over the bed's API server; its webhook judges writes of Istio's kinds from then on."""
     require((ISTIOD,))
     with bed.istiod() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def envoy_gateway(bed: KubernetesBed) -> Iterator[EnvoyGateway]:
+    """Envoy Gateway over the bed's API server; one at a time on a machine, so it ends with the module."""
+    require((ENVOY_GATEWAY,))
+    gateway_ports_free()
+    with bed.envoy_gateway() as running:
         yield running

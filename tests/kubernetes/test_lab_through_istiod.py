@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, suppress
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -20,47 +18,18 @@ from governor.lab.mesh import MeshLab
 from governor.lab.through.istio import IstioConfiguration
 
 from .conftest import require
+from .traffic import SHOP, eventually, under_load
 
-SHOP = """
-name: shop
-description: one service in front of another
-duration_s: 60
-seed: 7
-topology:
-  services:
-    - {name: web, replicas: 2, workers: 8, service_time_s: 0.005}
-    - {name: stock, replicas: 2, workers: 8, service_time_s: 0.005}
-apis:
-  - {name: buy, priority: high, calls: {service: web, calls: [{service: stock}]}}
-  - {name: buy, priority: low, calls: {service: web, calls: [{service: stock}]}}
-load:
-  classes:
-    buy.high: {schedule: [[60, 40]]}
-    buy.low: {schedule: [[60, 60]]}
-slo: {latency_s: 0.5, timeout_s: 1.0}
-"""
 WEB, STOCK = "web.shop.svc.cluster.local", "stock.shop.svc.cluster.local"
 INTO_WEB, INTO_STOCK = f"ingress.shop|{WEB}", f"{WEB}|{STOCK}"
-WITHIN_S = 10.0
-"""How long an effect may take before the test gives it up; far above what it takes."""
 
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory, real_envoy: Path) -> Iterator[MeshLab]:
     """A running lab under load."""
     require((*KUBERNETES, ISTIOD))
-    scenario = parse_scenario(SHOP, Path("shop.yaml"))
-    home = tmp_path_factory.mktemp("lab")
-    with MeshLab(scenario, home, "127.0.78.1", configuration=IstioConfiguration()) as running:
-        load = Thread(target=_drive, args=(running,), name="load")
-        load.start()
+    with under_load(tmp_path_factory.mktemp("lab"), IstioConfiguration(), "127.0.78.1") as running:
         yield running
-    load.join()
-
-
-def _drive(running: MeshLab) -> None:
-    with suppress(LabError):  # stopped when the tests are through
-        running.run()
 
 
 @pytest.fixture(scope="module")
@@ -90,15 +59,6 @@ def rates_of(source: EnvoyAdminSource, edge: str) -> dict[str, float]:
         for at, name in enumerate(frame.index.backends)
         if frame.index.backend_edge[at] == row
     }
-
-
-def eventually(said: Callable[[], bool]) -> bool:
-    until = time.monotonic() + WITHIN_S
-    while time.monotonic() < until:
-        if said():
-            return True
-        time.sleep(0.1)
-    return False
 
 
 def test_edges_are_named_by_host_and_subsets_are_their_backends(source: EnvoyAdminSource) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from decimal import Decimal
 from typing import Any
 
 _PART = re.compile(r"([0-9]*\.?[0-9]+)(h|ms|us|ns|m|s)")
-_UNIT = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
+_UNIT = {"h": "3600", "m": "60", "s": "1", "ms": "1e-3", "us": "1e-6", "ns": "1e-9"}
 
 
 def seconds(text: Any) -> float | None:
@@ -16,7 +17,8 @@ def seconds(text: Any) -> float | None:
     parts = _PART.findall(text)
     if "".join(number + unit for number, unit in parts) != text:
         return None
-    return sum(float(number) * _UNIT[unit] for number, unit in parts) or None
+    # Decimal: 59ms is to be read as the 0.059 that it was written from.
+    return float(sum(Decimal(number) * Decimal(_UNIT[unit]) for number, unit in parts)) or None
 
 
 def milliseconds(value_s: float) -> str:

@@ -17,6 +17,7 @@ from governor.adapters.kubernetes_objects import Kind, Snapshot
 from governor.adapters.meshes import istio_destination as rule
 from governor.adapters.meshes import istio_filters as filters
 from governor.adapters.meshes import istio_routes as routes
+from governor.adapters.meshes.checked import checked
 from governor.adapters.meshes.istio_callers import GATEWAY
 from governor.adapters.meshes.istio_objects import (
     DESTINATION_RULE,
@@ -25,6 +26,7 @@ from governor.adapters.meshes.istio_objects import (
     destination_rule,
 )
 from governor.adapters.meshes.mesh import Place
+from governor.adapters.meshes.rules_istio import violations
 from governor.knobs import (
     BackendWeights,
     ConnectionLimits,
@@ -61,6 +63,9 @@ class Istio:
 
     def changes(self, snapshot: Snapshot, place: Place, value: KnobValue) -> Sequence[AnyChange]:
         """See `Mesh.changes`."""
+        return checked(self._changes(snapshot, place, value), snapshot, violations)
+
+    def _changes(self, snapshot: Snapshot, place: Place, value: KnobValue) -> Sequence[AnyChange]:
         match value:
             case BackendWeights():
                 return routes.weight_changes(snapshot, place, value)
@@ -73,8 +78,7 @@ class Istio:
                 more = routes.attempts_changes(snapshot, place, attempts)
             case InFlightCap():
                 leaves = _whatever(rule.cap_leaves(value, place.caller_proxies))
-                named = any(e.get("name") == filters.HIGH for _, e in routes.routes_of(snapshot, place)[1])
-                more = filters.high_cap_changes(snapshot, place, value.high, routed=named)
+                more = filters.high_cap_changes(snapshot, place, value.high)
             case ConnectionLimits():
                 leaves, more = _whatever(rule.limit_leaves(value, place.caller_proxies)), []
             case OutlierDetection():
@@ -102,14 +106,14 @@ def _of_rule(snapshot: Snapshot, place: Place) -> dict[Knob, KnobValue | None]:
 
 
 def _of_routes(snapshot: Snapshot, place: Place, budget: KnobValue | None) -> dict[Knob, KnobValue | None]:
-    _, entries = routes.routes_of(snapshot, place)
+    found, entries = routes.routes_of(snapshot, place)
     attempts = routes.attempts_in(entries)
     share = budget.budget if isinstance(budget, RetryPolicy) else None
     retries = None if attempts is None and share is None else RetryPolicy(attempts, share)
     return {
         Knob.RETRIES: retries,
         Knob.TIMEOUT: routes.timeout_in(entries),
-        Knob.WEIGHTS: routes.weights_in(entries),
+        Knob.WEIGHTS: routes.weights_in(found, entries, place.backends),
     }
 
 

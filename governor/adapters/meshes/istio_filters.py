@@ -23,6 +23,7 @@ from governor.adapters.meshes.durations import seconds
 from governor.adapters.meshes.istio_callers import gateways_of, ports_of, selector_of, workload_of
 from governor.adapters.meshes.istio_destination import per_proxy
 from governor.adapters.meshes.istio_objects import ENVOY_FILTER
+from governor.adapters.meshes.istio_routes import routes_of
 from governor.adapters.meshes.mesh import Place
 
 HIGH = "high"
@@ -31,12 +32,12 @@ ROOT_NAMESPACE = "istio-system"
 """Istio's default; EnvoyFilters in it hold for all namespaces."""
 
 
-def high_cap_changes(snapshot: Snapshot, place: Place, high: int | None, *, routed: bool) -> list[AnyChange]:
+def high_cap_changes(snapshot: Snapshot, place: Place, high: int | None) -> list[AnyChange]:
     """The cap of priority HIGH in the caller's proxies."""
     ref = high_cap_ref(place)
     if high is None:
         return [OwnObject(ref, None)] if snapshot.get(ref) is not None else []
-    if not routed:
+    if not any(entry.get("name") == HIGH for _, entry in routes_of(snapshot, place)[1]):
         raise Inexpressible(
             f"no route of {place.callee.host}'s VirtualService is called `{HIGH}`, so which requests are of "
             "priority HIGH is not known"

@@ -12,7 +12,6 @@ from typing import Any
 from governor.adapters.inexpressible import Inexpressible
 from governor.adapters.kubernetes_edits import ABSENT, AnyChange, Change, Edit, FieldPath, OwnObject
 from governor.adapters.kubernetes_objects import Body, Ref, Snapshot
-from governor.adapters.manifests import largest_remainder
 from governor.adapters.meshes.durations import milliseconds, seconds
 from governor.adapters.meshes.istio_objects import (
     VIRTUAL_SERVICE,
@@ -22,6 +21,7 @@ from governor.adapters.meshes.istio_objects import (
     virtual_service,
 )
 from governor.adapters.meshes.mesh import Place
+from governor.adapters.meshes.shares import Destination, service_names, shares_of, weight_edits
 from governor.knobs import BackendWeights, Timeout
 
 DEFAULT_ATTEMPTS = 2
@@ -60,9 +60,9 @@ def timeout_changes(snapshot: Snapshot, place: Place, value: Timeout) -> list[An
                 )
         else:
             found.append(Edit((*at, "retries", "perTryTimeout"), wanted[1]))
-            if "attempts" not in retries:
-                # A stanza without attempts is read as attempts: 0, beside which no timeout may stand.
-                found.append(Edit((*at, "retries", "attempts"), DEFAULT_ATTEMPTS))
+            # A stanza without attempts is read as attempts: 0, beside which no perTryTimeout may stand: so the
+            # number belongs to this knob as well, whoever else lets go of it.
+            found.append(Edit((*at, "retries", "attempts"), retries.get("attempts", DEFAULT_ATTEMPTS)))
         return found
 
     return _route_changes(snapshot, place, edits, nothing=wanted == [None, None])
@@ -111,42 +111,31 @@ def weight_changes(snapshot: Snapshot, place: Place, value: BackendWeights) -> l
     split = [(position, entry) for position, entry in routes if len(entry["route"]) > 1]
     if not split:
         raise Inexpressible(f"no route of {found[0]} splits {place.callee.host} between two destinations")
-    edits = []
-    for position, entry in split:
-        shares = _shares_for(entry, value, found[0])
-        for number, weight in enumerate(largest_remainder(shares)):
-            edits.append(Edit(("spec", "http", position, "route", number, "weight"), weight))
+    edits = [
+        edit
+        for position, entry in split
+        for edit in weight_edits(found[0], _destinations(position, entry, found[0].namespace), value)
+    ]
     return [Change(found[0], tuple(edits))]
 
 
-def _shares_for(entry: Mapping[str, Any], value: BackendWeights, ref: Ref) -> list[float]:
-    wanted = dict(value.shares)
-    names = [backend_of(route) for route in entry["route"]]
-    if len(set(names)) < len(names):
-        raise Inexpressible(f"{ref} names {', '.join(names)} in one route: name each destination once")
-    strangers = sorted(set(names) ^ set(wanted))
-    if strangers:
-        raise Inexpressible(
-            f"{strangers[0]} is not both a destination of {ref} and a backend that metrics know: subsets are to "
-            "be called as the version label says"
-        )
-    return [wanted[name] for name in names]
-
-
-def weights_in(routes: Routes) -> BackendWeights | None:
+def weights_in(found: Found | None, routes: Routes, backends: Sequence[str]) -> BackendWeights | None:
     """The shares of the last entry that splits."""
-    for _, entry in reversed(routes):
-        numbers = [float(route.get("weight", 0)) for route in entry["route"]]
-        if len(numbers) > 1 and sum(numbers) > 0:
-            names = [backend_of(route) for route in entry["route"]]
-            return BackendWeights(tuple(zip(names, (n / sum(numbers) for n in numbers), strict=True)))
+    for position, entry in reversed(routes):
+        if found is not None and len(entry["route"]) > 1:
+            return shares_of(_destinations(position, entry, found[0].namespace), backends)
     return None
 
 
-def backend_of(route: Mapping[str, Any]) -> str:
-    """The subset, or the host where a destination names none."""
-    destination = route["destination"]
-    return str(destination.get("subset") or destination["host"])
+def _destinations(position: int, entry: Mapping[str, Any], namespace: str) -> list[Destination]:
+    """The entry's destinations, called as their subset, or as their host where they name none."""
+    found = []
+    for number, route in enumerate(entry["route"]):
+        to = route["destination"]
+        names = (str(to["subset"]),) if to.get("subset") else service_names(str(to["host"]), namespace)
+        path = ("spec", "http", position, "route", number, "weight")
+        found.append(Destination(path, names, float(route.get("weight", 0))))
+    return found
 
 
 def _route_changes(snapshot: Snapshot, place: Place, edits: EntryEdits, *, nothing: bool) -> list[AnyChange]:

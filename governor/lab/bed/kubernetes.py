@@ -19,6 +19,7 @@ from governor.lab.bed import definitions
 from governor.lab.bed.api import KubernetesApi
 from governor.lab.bed.certificates import write_key
 from governor.lab.bed.daemon import ADDRESS, Daemon, answers, free_port
+from governor.lab.bed.envoy_gateway import EnvoyGateway
 from governor.lab.bed.istiod import Istiod
 from governor.lab.bed.programs import API_SERVER, ETCD, binary
 from governor.lab.processes import Nursery
@@ -133,6 +134,12 @@ class KubernetesBed:
         if self.nursery is None:
             raise LabError("the bed is not running")
         return Istiod(self.api, self.kubeconfig, self.directory / "istiod", self.nursery)
+
+    def envoy_gateway(self) -> EnvoyGateway:
+        """An Envoy Gateway over this API server, not started yet; it needs the definitions of both APIs."""
+        if self.nursery is None:
+            raise LabError("the bed is not running")
+        return EnvoyGateway(self.api, self.kubeconfig, self.directory / "envoy-gateway", self.nursery)
 
     def _etcd_on(self, port: int) -> Daemon:
         assert self.nursery is not None

@@ -6,7 +6,7 @@ from typing import Literal
 
 from governor.lab.through.configuration import Configuration, FileConfiguration
 
-Through = Literal["istiod"]
+Through = Literal["istiod", "envoy-gateway"]
 
 
 def configuration(through: Through | None) -> Configuration:
@@ -15,4 +15,8 @@ def configuration(through: Through | None) -> Configuration:
         from governor.lab.through.istio import IstioConfiguration
 
         return IstioConfiguration()
+    if through == "envoy-gateway":
+        from governor.lab.through.envoy_gateway import EnvoyGatewayConfiguration
+
+        return EnvoyGatewayConfiguration()
     return FileConfiguration()

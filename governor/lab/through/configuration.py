@@ -10,9 +10,15 @@ from governor.lab.documents import Scenario
 from governor.lab.envoy_config import write_envoy_files
 from governor.lab.layout import Layout
 
+HOME = ("127.0.77.1", 19000)
+
 
 class Configuration(Protocol):
     """Brings the Envoys of one lab their configuration."""
+
+    @property
+    def home(self) -> tuple[str, int]:
+        """Address and first port of a lab for which neither was chosen."""
 
     def scenario(self, scenario: Scenario) -> Scenario:
         """The scenario as this configuration runs it; LabError if it asks for what cannot be had this way."""
@@ -24,6 +30,10 @@ class Configuration(Protocol):
         written.
         """
 
+    @property
+    def kubeconfig(self) -> Path | None:
+        """How to reach the cluster that the Envoys are configured from; None without one."""
+
     def describe(self) -> Sequence[str]:
         """What a user should know about it, line by line."""
 
@@ -34,6 +44,8 @@ class Configuration(Protocol):
 class FileConfiguration:
     """Files that Envoy watches; nothing else runs."""
 
+    home = HOME
+
     def scenario(self, scenario: Scenario) -> Scenario:
         """As it is."""
         return scenario
@@ -41,6 +53,11 @@ class FileConfiguration:
     def prepare(self, scenario: Scenario, layout: Layout, directory: Path) -> dict[str, Path]:
         """Write them."""
         return write_envoy_files(scenario, layout, directory)
+
+    @property
+    def kubeconfig(self) -> Path | None:
+        """There is no cluster."""
+        return None
 
     def describe(self) -> Sequence[str]:
         """Nothing that the lab itself does not say."""

@@ -14,6 +14,7 @@ from governor.lab.bed.kubernetes import KubernetesBed
 from governor.lab.bed.programs import ISTIOD, KUBERNETES
 from governor.lab.documents import Scenario
 from governor.lab.layout import Layout, dns, xds_directory
+from governor.lab.through.configuration import HOME
 from governor.lab.through.istio_bootstrap import bootstrap
 from governor.lab.through.istio_objects import objects, unsupported
 from governor.lab.xds_files import write_json
@@ -24,6 +25,8 @@ PROXIES = ipaddress.ip_address("127.110.0.1")
 
 class IstioConfiguration:
     """etcd, an API server and istiod below the lab's directory."""
+
+    home = HOME
 
     def __init__(self) -> None:
         self._bed: KubernetesBed | None = None
@@ -76,6 +79,11 @@ class IstioConfiguration:
             )
             write_json(paths[caller], content)
         return paths
+
+    @property
+    def kubeconfig(self) -> Path | None:
+        """Of the administrator of the lab's API server."""
+        return self.bed.kubeconfig
 
     def describe(self) -> Sequence[str]:
         """How to reach the API server."""

@@ -14,10 +14,13 @@ from typing import Any
 
 from governor.lab.documents import DataPlane, Scenario
 from governor.lab.layout import INGRESS, Edge, Layout, dns
+from governor.lab.through.durations import milliseconds
 
 Document = dict[str, Any]
 NETWORKING = "networking.istio.io/v1"
 DOMAIN = "cluster.local"
+OWN_NAMESPACE = "mesh-governor"
+"""The governor's, for its before-images."""
 _POLICIES = {"least_request": "LEAST_REQUEST", "round_robin": "ROUND_ROBIN", "random": "RANDOM"}
 _OUTLIERS: Document = {
     "consecutive5xxErrors": 5,
@@ -44,8 +47,10 @@ def unsupported(plane: DataPlane) -> list[str]:
 
 def objects(scenario: Scenario, layout: Layout) -> list[Document]:
     """Everything, in the order in which it is to be applied."""
-    namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": dns(scenario.name)}}
-    found: list[Document] = [namespace]
+    found: list[Document] = [
+        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
+        for name in (dns(scenario.name), OWN_NAMESPACE)
+    ]
     for service in layout.replica_ports:
         edges = [edge for edge in layout.edges if edge.callee == service]
         if edges:
@@ -141,7 +146,7 @@ def _route(scenario: Scenario, layout: Layout, service: str) -> Document:
     count = len(layout.replica_ports[service])
     weights = [100 // count + (number < 100 % count) for number in range(count)]
     return {
-        "timeout": duration(plane.timeout_s),
+        "timeout": milliseconds(plane.timeout_s),
         "retries": _retries(plane),
         "route": [
             {"destination": {"host": host(scenario, service), "subset": f"r{number}"}, "weight": weight}
@@ -157,7 +162,7 @@ def _retries(plane: DataPlane) -> Document:
     conditions = ",".join(part.strip() for part in plane.retries.retry_on.split(",") if part.strip())
     found: Document = {"attempts": plane.retries.attempts, "retryOn": conditions, "backoff": "25ms"}
     if plane.retries.per_try_timeout_s is not None:
-        found["perTryTimeout"] = duration(plane.retries.per_try_timeout_s)
+        found["perTryTimeout"] = milliseconds(plane.retries.per_try_timeout_s)
     return found
 
 
@@ -177,11 +182,8 @@ def sidecar(scenario: Scenario, layout: Layout, caller: str) -> Document:
     return _document(scenario, "Sidecar", caller, spec)
 
 
-def duration(seconds: float) -> str:
-    """Whole milliseconds, the finest that Istio takes."""
-    return f"{max(1, round(1000 * seconds))}ms"
-
-
 def _document(scenario: Scenario, kind: str, name: str, spec: Document) -> Document:
-    metadata = {"name": dns(name), "namespace": dns(scenario.name)}
+    # Whoever runs a lab means to have it governed.
+    allowed = {"mesh-governor.github.io/may-edit": "all"}
+    metadata = {"name": dns(name), "namespace": dns(scenario.name), "annotations": allowed}
     return {"apiVersion": NETWORKING, "kind": kind, "metadata": metadata, "spec": spec}

@@ -1,0 +1,190 @@
+"""A scenario as objects of Gateway API and Envoy Gateway: what a user of Envoy Gateway would have written.
+
+Each caller has a Gateway with a listener for each service that it calls. A replica is a Service of its own, so
+that traffic can be shifted between replicas by the weights of a route's backends. A filter on each backend makes
+Envoy Gateway give it a cluster of its own, and so statistics of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from governor.lab.bed.envoy_gateway import CONTROLLER
+from governor.lab.documents import Api, DataPlane, Scenario
+from governor.lab.layout import INGRESS, Edge, Layout, dns, entering_apis
+from governor.lab.through.durations import milliseconds
+
+Document = dict[str, Any]
+CLASS = "lab"
+GATEWAY = "gateway.networking.k8s.io/v1"
+ENVOY = "gateway.envoyproxy.io/v1alpha1"
+OPEN = 1_000_000
+"""Circuit breakers wide open: Envoy Gateway's own defaults (1024) are active limits."""
+_POLICIES = {"least_request": "LeastRequest", "round_robin": "RoundRobin", "random": "Random"}
+_HIGH = {"name": "x-priority", "value": "high"}
+
+
+def unsupported(plane: DataPlane) -> list[str]:
+    """Fields of a scenario's `data_plane` that are not rendered here."""
+    wanted = {
+        "static_rate_limit_rps": plane.static_rate_limit_rps is not None,
+        "adaptive_concurrency": plane.adaptive_concurrency != "none",
+    }
+    return [name for name, asked in wanted.items() if asked]
+
+
+def objects(scenario: Scenario, layout: Layout) -> list[Document]:
+    """Everything, in the order in which it is to be applied."""
+    space = dns(scenario.name)
+    found: list[Document] = [
+        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": space}},
+        {
+            "apiVersion": GATEWAY,
+            "kind": "GatewayClass",
+            "metadata": {"name": CLASS},
+            "spec": {"controllerName": CONTROLLER},
+        },
+        _document(space, ENVOY, "EnvoyProxy", CLASS, {"telemetry": {"metrics": _METRICS}}),
+    ]
+    for service, ports in layout.replica_ports.items():
+        for number, port in enumerate(ports):
+            found += replica(space, service, number, port)
+    for caller in dict.fromkeys(edge.caller for edge in layout.edges):
+        edges = [edge for edge in layout.edges if edge.caller == caller]
+        found += [gateway(space, caller, edges), listeners_on(space, caller, edges, layout.address)]
+        found.append(traffic_policy(scenario, caller))
+        found += [route(scenario, layout, edge) for edge in edges]
+    return found
+
+
+_METRICS = {"enableVirtualHostStats": True}
+
+
+def replica(space: str, service: str, number: int, port: int) -> Iterator[Document]:
+    """A Service without pods, and where it is: names below `localhost` are loopback (RFC 6761)."""
+    name = f"{dns(service)}-r{number}"
+    ports = [{"name": "http", "port": 80, "targetPort": port, "appProtocol": "http"}]
+    yield _document(space, "v1", "Service", name, {"ports": ports})
+    yield {
+        "apiVersion": "discovery.k8s.io/v1",
+        "kind": "EndpointSlice",
+        "metadata": {"name": name, "namespace": space, "labels": {"kubernetes.io/service-name": name}},
+        "addressType": "FQDN",
+        "endpoints": [{"addresses": [f"{name}.localhost"], "conditions": {"ready": True}}],
+        "ports": [{"name": "http", "port": port, "protocol": "TCP"}],
+    }
+
+
+def gateway(space: str, caller: str, edges: list[Edge]) -> Document:
+    """Listeners of the caller's Envoy."""
+    listeners = [{"name": dns(edge.callee), "port": edge.port, "protocol": "HTTP"} for edge in edges]
+    parameters = {"group": "gateway.envoyproxy.io", "kind": "EnvoyProxy", "name": CLASS}
+    spec = {
+        "gatewayClassName": CLASS,
+        "listeners": listeners,
+        "infrastructure": {"parametersRef": parameters},
+    }
+    return _document(space, GATEWAY, "Gateway", dns(caller), spec)
+
+
+def listeners_on(space: str, caller: str, edges: list[Edge], address: str) -> Document:
+    """A patch that lets the Envoy listen on the lab's address only."""
+    names = [f"{space}/{dns(caller)}/{dns(edge.callee)}" for edge in edges]
+    patches = [
+        {
+            "type": "type.googleapis.com/envoy.config.listener.v3.Listener",
+            "name": name,
+            "operation": {"op": "replace", "path": "/address/socket_address/address", "value": address},
+        }
+        for name in (*names, "envoy-gateway-proxy-ready-0.0.0.0-19003")
+    ]
+    target = {"group": "gateway.networking.k8s.io", "kind": "Gateway", "name": dns(caller)}
+    spec = {"targetRef": target, "type": "JSONPatch", "jsonPatches": patches}
+    return _document(space, ENVOY, "EnvoyPatchPolicy", dns(caller), spec)
+
+
+def traffic_policy(scenario: Scenario, caller: str) -> Document:
+    """The scenario's static limits, for all that the caller calls."""
+    plane = scenario.data_plane
+    caps = dict.fromkeys(
+        ("maxConnections", "maxPendingRequests", "maxParallelRequests", "maxParallelRetries"), OPEN
+    )
+    breaker: Document = dict(caps)
+    if plane.retry_budget is not None:
+        budget = plane.retry_budget
+        breaker["retryBudget"] = {
+            "percent": {"numerator": round(budget.percent), "denominator": 100},
+            "minRetryConcurrency": budget.min_concurrency,
+        }
+    target = {"group": "gateway.networking.k8s.io", "kind": "Gateway", "name": dns(caller)}
+    spec: Document = {
+        "targetRefs": [target],
+        "loadBalancer": {"type": _POLICIES[plane.lb_policy]},
+        "circuitBreaker": breaker,
+    }
+    if plane.retries is not None and plane.retries.attempts > 0:
+        spec["retry"] = _retry(plane)
+    if plane.outlier_detection == "default":
+        spec["healthCheck"] = {"passive": {"interval": "10s"}}
+    return _document(scenario.name, ENVOY, "BackendTrafficPolicy", dns(caller), spec)
+
+
+def _retry(plane: DataPlane) -> Document:
+    assert plane.retries is not None
+    conditions = [part.strip() for part in plane.retries.retry_on.split(",") if part.strip()]
+    codes = [int(part) for part in conditions if part.isdigit()]
+    triggers = [part for part in conditions if not part.isdigit()]
+    on: Document = {"triggers": [*triggers, *(["retriable-status-codes"] if codes else [])]}
+    if codes:
+        on["httpStatusCodes"] = codes
+    each: Document = {"backOff": {"baseInterval": "25ms", "maxInterval": "250ms"}}
+    if plane.retries.per_try_timeout_s is not None:
+        each["timeout"] = milliseconds(plane.retries.per_try_timeout_s)
+    return {"numRetries": plane.retries.attempts, "retryOn": on, "perRetry": each}
+
+
+def route(scenario: Scenario, layout: Layout, edge: Edge) -> Document:
+    """Rules of an edge: one for each API class that enters there, inside the mesh one for each priority."""
+    space = dns(scenario.name)
+    rest = {
+        "timeouts": {"request": milliseconds(scenario.data_plane.timeout_s)},
+        "backendRefs": [
+            _backend(edge.callee, number) for number in range(len(layout.replica_ports[edge.callee]))
+        ],
+    }
+    if edge.caller == INGRESS:
+        apis = sorted(entering_apis(scenario, edge), key=lambda api: api.priority != "high")
+        rules = [{"name": dns(api.class_name), "matches": [_match(api)], **rest} for api in apis]
+    else:
+        high = {"headers": [_HIGH], "path": _prefix("/")}
+        rules = [
+            {"name": "high", "matches": [high], **rest},
+            {"name": "main", "matches": [{"path": _prefix("/")}], **rest},
+        ]
+    parent = {"name": dns(edge.caller), "sectionName": dns(edge.callee)}
+    name = f"{dns(edge.caller)}-{dns(edge.callee)}"
+    return _document(space, GATEWAY, "HTTPRoute", name, {"parentRefs": [parent], "rules": rules})
+
+
+def _match(api: Api) -> Document:
+    match: Document = {"path": _prefix(f"/{api.name}")}
+    return match | ({"headers": [_HIGH]} if api.priority == "high" else {})
+
+
+def _prefix(value: str) -> Document:
+    return {"type": "PathPrefix", "value": value}
+
+
+def _backend(service: str, number: int) -> Document:
+    name = f"{dns(service)}-r{number}"
+    mark = {
+        "type": "RequestHeaderModifier",
+        "requestHeaderModifier": {"set": [{"name": "x-replica", "value": name}]},
+    }
+    return {"name": name, "port": 80, "weight": 100, "filters": [mark]}
+
+
+def _document(space: str, version: str, kind: str, name: str, spec: Document) -> Document:
+    metadata = {"name": name, "namespace": dns(space)}
+    return {"apiVersion": version, "kind": kind, "metadata": metadata, "spec": spec}

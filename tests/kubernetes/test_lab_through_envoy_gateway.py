@@ -1,0 +1,127 @@
+"""The lab with Envoy Gateway between the API server and its Envoys: its conditions, and effects on traffic."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from governor.errors import LabError
+from governor.lab.bed.programs import ENVOY_GATEWAY, KUBERNETES
+from governor.lab.document_files import parse_scenario
+from governor.lab.envoy_process import ask
+from governor.lab.mesh import MeshLab
+from governor.lab.through.envoy_gateway import EnvoyGatewayConfiguration
+
+from .conftest import gateway_ports_free, require
+from .traffic import SHOP, eventually, under_load
+
+ROUTES = "gateway.networking.k8s.io/v1"
+POLICIES = "gateway.envoyproxy.io/v1alpha1"
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory, real_envoy: Path) -> Iterator[MeshLab]:
+    """A running lab under load."""
+    require((*KUBERNETES, ENVOY_GATEWAY))
+    gateway_ports_free()
+    with under_load(tmp_path_factory.mktemp("lab"), EnvoyGatewayConfiguration(), "127.0.0.1") as running:
+        yield running
+
+
+def stored(lab: MeshLab, version: str, kind: str, name: str) -> dict[str, Any]:
+    assert isinstance(lab.configuration, EnvoyGatewayConfiguration)
+    metadata = {"name": name, "namespace": "shop"}
+    found: dict[str, Any] = lab.configuration.bed.api.get(
+        {"apiVersion": version, "kind": kind, "metadata": metadata}
+    )
+    return found
+
+
+def write(lab: MeshLab, version: str, kind: str, name: str, spec: dict[str, Any]) -> None:
+    assert isinstance(lab.configuration, EnvoyGatewayConfiguration)
+    metadata = {"name": name, "namespace": "shop"}
+    lab.configuration.bed.api.apply({"apiVersion": version, "kind": kind, "metadata": metadata, "spec": spec})
+
+
+def conditions(document: dict[str, Any], parents: str) -> dict[str, str]:
+    """Status by type of the conditions that are about the present generation."""
+    generation = document["metadata"]["generation"]
+    return {
+        condition["type"]: condition["status"]
+        for parent in document.get("status", {}).get(parents, ())
+        for condition in parent["conditions"]
+        if condition["observedGeneration"] == generation
+    }
+
+
+def attempts(lab: MeshLab, route: str) -> dict[str, int]:
+    """Requests sent so far, by rule and backend of an HTTPRoute."""
+    port = lab.layout.admin_ports["ingress"]
+    text = ask(lab.address, port, f"/stats?usedonly&filter=cluster.httproute/shop/{route}/.*upstream_rq_total$")
+    lines = [line.split(": ") for line in (text or "").splitlines()]
+    return {name.split("/rule/")[1].partition(".")[0]: int(count) for name, count in lines}
+
+
+def test_routes_and_policies_are_accepted_at_their_generation(lab: MeshLab) -> None:
+    def accepted() -> bool:
+        route = conditions(stored(lab, ROUTES, "HTTPRoute", "ingress-web"), "parents")
+        policy = conditions(stored(lab, POLICIES, "BackendTrafficPolicy", "ingress"), "ancestors")
+        return (route.get("Accepted"), route.get("ResolvedRefs"), policy.get("Accepted")) == ("True",) * 3
+
+    assert eventually(accepted)
+
+
+def test_a_policy_that_means_nothing_is_told_in_its_conditions(lab: MeshLab) -> None:
+    target = {"group": "gateway.networking.k8s.io", "kind": "HTTPRoute", "name": "web-stock"}
+    limit = {"clientSelectors": [{"headers": [{"name": "x", "type": "RegularExpression", "value": "("}]}]}
+    rule = {**limit, "limit": {"requests": 5, "unit": "Second"}}
+    spec = {"targetRefs": [target], "mergeType": "StrategicMerge", "rateLimit": {"local": {"rules": [rule]}}}
+    write(lab, POLICIES, "BackendTrafficPolicy", "wrong", spec)
+
+    def refused() -> bool:
+        policy = stored(lab, POLICIES, "BackendTrafficPolicy", "wrong")
+        return conditions(policy, "ancestors").get("Accepted") == "False"
+
+    assert eventually(refused)
+
+
+def test_weights_shift_traffic(lab: MeshLab) -> None:
+    spec = stored(lab, ROUTES, "HTTPRoute", "ingress-web")["spec"]
+    for rule in spec["rules"]:
+        rule["backendRefs"][0]["weight"], rule["backendRefs"][1]["weight"] = 0, 100
+    write(lab, ROUTES, "HTTPRoute", "ingress-web", spec)
+
+    def shifted() -> bool:
+        before = attempts(lab, "ingress-web")
+        grown = eventually(lambda: sum(attempts(lab, "ingress-web").values()) > sum(before.values()) + 40)
+        after = attempts(lab, "ingress-web")
+        first = [name for name in after if name.endswith("/backend/0")]
+        return grown and all(after[name] == before.get(name, 0) for name in first)
+
+    assert eventually(shifted)
+
+
+def test_a_cap_takes_effect(lab: MeshLab) -> None:
+    target = {"group": "gateway.networking.k8s.io", "kind": "HTTPRoute", "name": "ingress-web"}
+    spec = {
+        "targetRefs": [target],
+        "mergeType": "StrategicMerge",
+        "circuitBreaker": {"maxParallelRequests": 44},
+    }
+    write(lab, POLICIES, "BackendTrafficPolicy", "capped", spec)
+
+    def capped() -> bool:
+        text = ask(lab.address, lab.layout.admin_ports["ingress"], "/clusters") or ""
+        return "httproute/shop/ingress-web/rule/0/backend/0::default_priority::max_requests::44\n" in text
+
+    assert eventually(capped)
+
+
+def test_another_address_is_refused_with_the_one_that_works(tmp_path: Path, real_envoy: Path) -> None:
+    scenario = parse_scenario(SHOP, Path("shop.yaml"))
+    lab = MeshLab(scenario, tmp_path, "127.0.78.2", configuration=EnvoyGatewayConfiguration())
+    with pytest.raises(LabError, match=r"--address 127\.0\.0\.1"):
+        lab.start()
