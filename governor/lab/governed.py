@@ -16,8 +16,7 @@ from governor.cycle import BlindCycle, CutShort, CycleOptions, CycleResult, Gove
 from governor.errors import LabError
 from governor.lab.mesh import MeshLab, Progress
 from governor.lab.results import LoadResult
-from governor.lab.through.configuration import FileConfiguration
-from governor.lab.through.istio_objects import OWN_NAMESPACE
+from governor.lab.through.configuration import OWN_NAMESPACE, FileConfiguration
 from governor.ports import ControlPlane, Ledger
 
 

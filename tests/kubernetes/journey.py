@@ -62,7 +62,7 @@ class Journey:
         return snapshot(self._api, self._kinds, (self.namespace,))
 
     def write(self, where: Place, value: KnobValue) -> dict[str, None]:
-        """Make all changes of a value, each after a strict dry run; the kinds of the objects."""
+        """Make all changes of a value, each after a dry run that is judged strictly; kinds of the objects."""
         knob = _knob_of(value)
         now = self.seen()
         changes = self.mesh.changes(now, where, value)

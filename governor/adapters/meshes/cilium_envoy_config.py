@@ -26,7 +26,7 @@ from governor.adapters.kubernetes_edits import (
     value_at,
 )
 from governor.adapters.kubernetes_objects import ENDPOINT_SLICE, SERVICE, Body, Kind, Ref, Snapshot, labels_of
-from governor.adapters.kubernetes_ownership import MANAGER, MAY_EDIT, may_edit
+from governor.adapters.kubernetes_ownership import MAY_EDIT, is_own, may_edit
 from governor.adapters.meshes.mesh import Place, service_of
 from governor.knobs import ConnectionLimits, InFlightCap, Knob, OutlierDetection, RetryPolicy
 
@@ -102,7 +102,7 @@ def config_changes(snapshot: Snapshot, place: Place, knob: Knob, leaves: Leaves)
 def config_of(snapshot: Snapshot, place: Place) -> Body | None:
     """The governor's own config of the callee."""
     body = snapshot.get(own_ref(place))
-    return body if body is not None and _is_own(body) else None
+    return body if body is not None and is_own(body) else None
 
 
 def retries_in(body: Body) -> RetryPolicy | None:
@@ -197,10 +197,6 @@ def _covered(ref: Ref, body: Body) -> Iterable[tuple[str, str]]:
 
 def _sliced(ref: Ref, body: Body) -> Iterable[tuple[str, str]]:
     return [(labels_of(body).get(SERVICE_NAME, ""), ref.namespace)]
-
-
-def _is_own(body: Body) -> bool:
-    return labels_of(body).get("app.kubernetes.io/managed-by") == MANAGER
 
 
 def _is_http(port: Mapping[str, Any]) -> bool:

@@ -14,6 +14,7 @@ from typing import Any
 from governor.adapters.inexpressible import Inexpressible
 from governor.adapters.kubernetes_edits import ABSENT, AnyChange, Change, Edit, FieldPath, OwnObject, value_at
 from governor.adapters.kubernetes_objects import Body, Kind, Ref, Snapshot, labels_of
+from governor.adapters.kubernetes_ownership import is_own
 from governor.adapters.meshes.gateway_objects import (
     GATEWAY,
     GATEWAY_CLASS,
@@ -22,7 +23,6 @@ from governor.adapters.meshes.gateway_objects import (
     parents_of,
     route_of,
 )
-from governor.adapters.meshes.istio_objects import is_own
 from governor.adapters.meshes.mesh import Place
 
 POLICY = Kind("gateway.envoyproxy.io", "v1alpha1", "backendtrafficpolicies", "BackendTrafficPolicy")

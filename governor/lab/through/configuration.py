@@ -13,6 +13,12 @@ from governor.lab.layout import Layout
 HOME = ("127.0.77.1", 19000)
 
 
+OWN_NAMESPACE = "mesh-governor"
+"""The governor's, for its before-images."""
+MAY_EDIT = {"mesh-governor.github.io/may-edit": "all"}
+"""Annotation of a lab's objects: whoever runs a lab means to have it governed."""
+
+
 class Configuration(Protocol):
     """Brings the Envoys of one lab their configuration."""
 

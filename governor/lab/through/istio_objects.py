@@ -14,13 +14,12 @@ from typing import Any
 
 from governor.lab.documents import DataPlane, Scenario
 from governor.lab.layout import INGRESS, Edge, Layout, dns
+from governor.lab.through.configuration import MAY_EDIT, OWN_NAMESPACE
 from governor.lab.through.durations import milliseconds
 
 Document = dict[str, Any]
 NETWORKING = "networking.istio.io/v1"
 DOMAIN = "cluster.local"
-OWN_NAMESPACE = "mesh-governor"
-"""The governor's, for its before-images."""
 _POLICIES = {"least_request": "LEAST_REQUEST", "round_robin": "ROUND_ROBIN", "random": "RANDOM"}
 _OUTLIERS: Document = {
     "consecutive5xxErrors": 5,
@@ -183,7 +182,5 @@ def sidecar(scenario: Scenario, layout: Layout, caller: str) -> Document:
 
 
 def _document(scenario: Scenario, kind: str, name: str, spec: Document) -> Document:
-    # Whoever runs a lab means to have it governed.
-    allowed = {"mesh-governor.github.io/may-edit": "all"}
-    metadata = {"name": dns(name), "namespace": dns(scenario.name), "annotations": allowed}
+    metadata = {"name": dns(name), "namespace": dns(scenario.name), "annotations": MAY_EDIT}
     return {"apiVersion": NETWORKING, "kind": kind, "metadata": metadata, "spec": spec}
