@@ -114,7 +114,8 @@ def _without_servers_own(found: Snapshot) -> Mapping[Ref, Body]:
     kept = {}
     for ref, body in found.objects.items():
         metadata = {key: value for key, value in body["metadata"].items() if key not in SERVERS_OWN}
-        kept[ref] = {**body, "metadata": metadata}
+        # A controller that runs (istiod for routes of Services) writes the status when it likes.
+        kept[ref] = {key: value for key, value in body.items() if key != "status"} | {"metadata": metadata}
     return kept
 
 
