@@ -8,7 +8,7 @@ GovernorError
 ├── ControlPlaneError  the control plane did not do what it was asked
 │   ├── WriteRejected       it refused the new configuration; the old one is in force
 │   ├── WriteUnconfirmed    it neither took nor refused it in time; the old one was put back
-│   └── NotLeader           another replica leads, or this one could not renew its lease; nothing was written
+│   └── NotLeader           another replica leads, or nobody can be sure that this one still does
 ├── LedgerError        the ledger is locked, full or damaged
 ├── ModelRefused       a model in the store is missing, altered, or not for this governor; the baseline serves
 ├── TrainingError      the training job cannot start or its result must not be used; the old model stays
@@ -53,7 +53,7 @@ class WriteUnconfirmed(ControlPlaneError):  # noqa: N818 - reads as what happene
 
 
 class NotLeader(ControlPlaneError):  # noqa: N818 - reads as what happened
-    """This replica does not hold the lease: nothing was written."""
+    """This replica must not write now: the message says who leads, or since when it cannot be sure."""
 
 
 class LedgerError(GovernorError):

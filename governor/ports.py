@@ -58,6 +58,22 @@ class ModelStore(Protocol):
         """Release threads."""
 
 
+class Leadership(Protocol):
+    """Whether this replica is the one that writes. Safe to be asked from any thread."""
+
+    def held(self) -> bool:
+        """Whether a write that begins now ends while no other replica can lead."""
+
+    def token(self) -> int:
+        """Number of the term, greater than that of every earlier leader; NotLeader if it is not held."""
+
+    def check(self) -> None:
+        """Called just before each write: NotLeader, with the reason, if leadership is not held."""
+
+    def close(self) -> None:
+        """Hand leadership over at once; call it when no write is under way any more."""
+
+
 class Clock(Protocol):
     """Time, so that replay and tests can bring their own."""
 

@@ -33,7 +33,9 @@ class PrometheusSettings(_Group):
     """Where and how Prometheus (or Thanos, Mimir, VictoriaMetrics) is asked."""
 
     url: AnyHttpUrl | None = Field(None, description="base address, for example http://127.0.0.1:9090")
-    dialect: Literal["envoy", "istio"] = Field("istio", description="whose metric names: envoy or istio")
+    dialect: Literal[
+        "auto", "istio", "linkerd", "envoy-gateway", "hubble", "knative", "envoy", "opentelemetry"
+    ] = Field("istio", description="whose metric names (docs/dialects.md); auto looks which are there")
     timeout_s: PositiveFloat = Field(10.0, description="longest wait for one answer, seconds")
     bearer_token: SecretStr | None = Field(None, description="sent as Authorization: Bearer ...")
     bearer_token_file: Path | None = Field(None, description="read before each cycle; instead of bearer_token")
@@ -83,6 +85,45 @@ class KubernetesSettings(_Group):
     confirm_s: PositiveFloat = Field(10.0, description="longest wait for a controller to accept a change")
 
 
+class LeadershipSettings(_Group):
+    """Which of several replicas writes: the one that holds a Lease in `plane.kubernetes.namespace`.
+
+    A write must end within `lease_duration_s - renew_deadline_s`, or another replica may lead when it arrives.
+    """
+
+    enabled: bool = Field(
+        default=True,
+        description="off only where there is one replica for certain; used where plane.kind is kubernetes",
+    )
+    name: str = Field("mesh-governor", description="name of the Lease")
+    lease_duration_s: Annotated[int, Field(ge=2)] = Field(
+        15, description="how long the others wait for a leader that says nothing, whole seconds"
+    )
+    renew_deadline_s: PositiveFloat = Field(
+        10.0, description="how long after its last renewal a leader still begins a write, seconds"
+    )
+    retry_period_s: PositiveFloat = Field(2.0, description="seconds between two attempts to acquire or renew")
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.renew_deadline_s >= self.lease_duration_s:
+            raise ValueError(
+                f"renew_deadline_s ({self.renew_deadline_s:g}) must be less than lease_duration_s "
+                f"({self.lease_duration_s}): what is between them is the time that a write may take"
+            )
+        if self.renew_deadline_s < 2.0 * self.retry_period_s:
+            raise ValueError(
+                f"renew_deadline_s ({self.renew_deadline_s:g}) must be at least twice retry_period_s "
+                f"({self.retry_period_s:g}), or one lost renewal ends leadership"
+            )
+        return self
+
+    @property
+    def write_s(self) -> float:
+        """How long a write may take at most, seconds."""
+        return self.lease_duration_s - self.renew_deadline_s
+
+
 class PlaneSettings(_Group):
     """Where knobs are read and written."""
 
@@ -99,21 +140,6 @@ class PlaneSettings(_Group):
             lacking = [n for n in ("directory", "admin_url") if getattr(self, n) is None]
             if lacking:
                 raise ValueError(f"kind envoy needs {' and '.join(lacking)}")
-        return self
-
-
-class LeadershipSettings(_Group):
-    """Which of several replicas writes: the one that holds the Lease in the governor's namespace."""
-
-    enabled: bool = Field(default=True, description="off only where there is one replica for certain")
-    lease_duration_s: Annotated[float, Field(ge=2)] = Field(15.0, description="how long a lease holds")
-    renew_deadline_s: PositiveFloat = Field(10.0, description="a leader that has not renewed for so long stops")
-    retry_period_s: PositiveFloat = Field(2.0, description="seconds between two looks at the lease")
-
-    @model_validator(mode="after")
-    def _in_order(self) -> Self:
-        if not self.retry_period_s < self.renew_deadline_s < self.lease_duration_s:
-            raise ValueError("retry_period_s < renew_deadline_s < lease_duration_s must hold")
         return self
 
 

@@ -1,5 +1,6 @@
 """What a user can set, type or alert on is documented."""
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import pytest
 import yaml
 from typer.main import get_command
 
+from governor.adapters.meshes.known import MESHES
 from governor.cli import app
 from governor.knobs import Knob
 from governor.policy import PRESETS, parse_policies
@@ -17,6 +19,7 @@ from governor.runtime.metrics import GovernorMetrics
 from governor.settings import Settings
 from governor.settings_sources import leaves, shown
 from governor.yaml_documents import field_names
+from scripts.control_planes import SHOWN_BEGIN, SHOWN_END, capabilities, says, with_shown, written
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 
@@ -106,3 +109,36 @@ def test_the_policy_in_the_docs_is_valid() -> None:
     block = page("policies").split("```yaml\n")[1].split("```")[0]
     assert yaml.safe_load(block)["kind"] == "GovernorPolicy"
     parse_policies(block, "docs")
+
+
+def test_the_page_of_control_planes_is_what_the_capability_files_say() -> None:
+    assert page("control-planes") == written(page("control-planes"), capabilities())
+
+
+def test_every_known_mesh_has_a_capability_file_that_says_something_of_every_knob() -> None:
+    files = {mesh["name"]: mesh for mesh in capabilities()}
+    assert {mesh.name for mesh in MESHES} <= set(files)
+    for mesh in files.values():
+        for knob in Knob:
+            row = mesh["knobs"][knob.value]
+            assert says(row) in {"yes", "partly", "no"}
+            assert row.get("reason") or says(row) == "yes", f"{mesh['name']} {knob.value} lacks a reason"
+            assert row.get("field") or says(row) == "no", f"{mesh['name']} {knob.value} lacks a field"
+
+
+def test_what_a_mesh_can_say_was_shown_on_a_real_api_server() -> None:
+    table = page("control-planes").partition(SHOWN_BEGIN)[2].partition(SHOWN_END)[0]
+    for mesh in capabilities():
+        for knob, row in mesh["knobs"].items():
+            assert says(row) == "no" or f"| {mesh['name']} | {knob} |" in table, f"{mesh['name']} {knob}"
+
+
+def test_records_of_tests_become_one_row_for_each_mesh_and_knob() -> None:
+    lines = [
+        json.dumps({"mesh": "smi", "knob": "weights", "shown": shown}) for shown in ("second", "first", "first")
+    ]
+    made = with_shown(f"a\n{SHOWN_BEGIN}\nold\n{SHOWN_END}\nb", lines)
+    assert "| smi | weights | first; second |" in made
+    assert "old" not in made
+    with pytest.raises(ValueError, match="the page lacks"):
+        with_shown("a page without marks", lines)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -53,13 +54,24 @@ class _Folded:
     level: Floats
 
 
+def services_by_name(services: Sequence[str]) -> dict[str, int]:
+    """Positions of services by name, and by the first part of a cluster's host where no other begins so.
+
+    A workload's own page gives the short name; the proxies of its callers give the host.
+    """
+    short = Counter(name.partition(".")[0] for name in services if ".svc" in name)
+    found = {name.partition(".")[0]: i for i, name in enumerate(services) if ".svc" in name}
+    found = {name: i for name, i in found.items() if short[name] == 1}
+    return found | {name: i for i, name in enumerate(services)}
+
+
 class RowFinder:
     """Rows of series in the tables of one index; what was looked up once is kept while the index stays."""
 
     def __init__(self, index: MeshIndex) -> None:
         self.index = index
         self._edge = {name: i for i, name in enumerate(index.edges)}
-        self._service = {name: i for i, name in enumerate(index.services)}
+        self._service = services_by_name(index.services)
         self._backend = {
             (index.edges[e], name): i
             for i, (e, name) in enumerate(zip(index.backend_edge, index.backends, strict=True))

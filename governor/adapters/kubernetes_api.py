@@ -50,11 +50,24 @@ class RateBudget:
 class KubernetesApi:
     """Requests to one API server, within a budget."""
 
-    def __init__(self, client: ApiClient, budget: RateBudget | None = None) -> None:
+    def __init__(
+        self,
+        client: ApiClient,
+        budget: RateBudget | None = None,
+        timeout_s: tuple[float, float] = TIMEOUT_S,
+        tries: int = TRIES,
+    ) -> None:
+        """`timeout_s`: longest wait for the connection and for the answer; `tries`: requests for one purpose."""
         self._client = client
         self._budget = budget or RateBudget(50.0, 100)
+        self._timeout_s, self._tries = timeout_s, tries
         self.requests = 0
         """Requests sent so far."""
+
+    @property
+    def host(self) -> str:
+        """Address of the API server."""
+        return str(self._client.configuration.host)
 
     def get(self, ref: Ref) -> Body:
         """The object; ObjectGone if there is none."""
@@ -102,7 +115,7 @@ class KubernetesApi:
         return self._write("POST", address, str(ref), _writing(manager, dry_run=False), body, "application/json")
 
     def replace(self, ref: Ref, body: Body, manager: str) -> Body:
-        """Put `body` in the object's place; ObjectChanged unless it names the present resourceVersion."""
+        """Replace the object; ObjectChanged if it is not of the resourceVersion that `body` holds."""
         address = _address(ref.kind, ref.namespace, ref.name)
         query = _writing(manager, dry_run=False)
         return self._write("PUT", address, str(ref), query, body, "application/json")
@@ -117,21 +130,21 @@ class KubernetesApi:
             return
 
     def _read(self, path: str, what: str, query: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        for attempt in range(1, TRIES + 1):
+        for attempt in range(1, self._tries + 1):
             try:
                 return self._send("GET", path, what, query or {}, None, None)
             except _AgainLaterError as later:
-                if attempt == TRIES:
+                if attempt == self._tries:
                     raise later.error from later
                 time.sleep(later.pause_s)
         raise AssertionError("the loop returns or raises")
 
     def _write(self, method: str, path: str, what: str, query: Mapping[str, Any], body: Any, kind: str) -> Body:
-        for attempt in range(1, TRIES + 1):
+        for attempt in range(1, self._tries + 1):
             try:
                 return self._send(method, path, what, query, body, kind)
             except _AgainLaterError as later:
-                if later.status != NOT_LOOKED_AT or attempt == TRIES:
+                if later.status != NOT_LOOKED_AT or attempt == self._tries:
                     raise later.error from later
                 time.sleep(later.pause_s)
         raise AssertionError("the loop returns or raises")
@@ -149,13 +162,12 @@ class KubernetesApi:
             auth_settings=["BearerToken"],
         )  # fmt: skip
         try:
-            answer = self._client.call_api(*request, _request_timeout=TIMEOUT_S)
+            answer = self._client.call_api(*request, _request_timeout=self._timeout_s)
         except HTTPError as error:
-            host = self._client.configuration.host
             if method == "GET":
-                raise ControlPlaneError(f"{what}: {host} does not answer: {root_cause(error)}") from error
+                raise ControlPlaneError(f"{what}: {self.host} does not answer: {root_cause(error)}") from error
             raise WriteUnconfirmed(
-                f"{what}: {host} did not answer ({root_cause(error)}): it is not known whether it was written"
+                f"{what}: {self.host} did not answer ({root_cause(error)}): whether it was written is not known"
             ) from error
         text: bytes = answer.read()  # type: ignore[no-untyped-call]
         if 200 <= answer.status < 300:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -34,7 +34,7 @@ class Leaf:
     before: Any
     """JSON data, or ABSENT."""
     ours: tuple[Any, ...] = ()
-    """What the governor wrote there, newest last; JSON data or ABSENT."""
+    """What the governor wrote there, newest last; JSON data or ABSENT. None for an empty mapping on the way."""
 
 
 @dataclass(frozen=True)
@@ -57,14 +57,38 @@ class BeforeImage:
         """What it is the before-image of."""
         return self.ref, self.knob
 
-    def writing(self, now: Body, edits: tuple[Edit, ...]) -> BeforeImage:
-        """The image before `edits` are made in `now`: leaves it has not seen are added as they stand there."""
+    def writing(self, now: Body, edits: tuple[Edit, ...], others: Sequence[BeforeImage] = ()) -> BeforeImage:
+        """The image before `edits` are made in `now`: leaves it has not seen are added as they stand there.
+
+        What one of `others`, the images of other knobs in this object, has written there is not the owner's:
+        then the owner's is what that image kept.
+        """
         known = {leaf.path: leaf for leaf in self.leaves}
         for edit in edits:
-            leaf = known.get(edit.path) or Leaf(edit.path, elements_on(now, edit.path), value_at(now, edit.path))
+            if (empty := _empty_holder(now, edit.path)) is not None and empty not in known:
+                known[empty] = Leaf(empty, elements_on(now, empty), {})
+            leaf = known.get(edit.path) or _as_found(now, edit.path, others)
             ours = (*(value for value in leaf.ours if value != edit.value), edit.value)[-REMEMBERED:]
             known[edit.path] = replace(leaf, ours=ours)
         return replace(self, leaves=tuple(known.values()))
+
+    def leaf(self, path: FieldPath) -> Leaf | None:
+        """The leaf at this path, None if the knob has not touched it."""
+        return next((leaf for leaf in self.leaves if leaf.path == path), None)
+
+
+def _as_found(now: Body, path: FieldPath, others: Sequence[BeforeImage]) -> Leaf:
+    value = value_at(now, path)
+    for other in others:
+        leaf = other.leaf(path)
+        if leaf is not None and value in leaf.ours:
+            return replace(leaf, ours=())
+    return Leaf(path, elements_on(now, path), value)
+
+
+def _empty_holder(now: Body, path: FieldPath) -> FieldPath | None:
+    """An empty mapping on the way to `path`: `outlierDetection: {}` says something, so it has to come back."""
+    return next((path[:n] for n in range(1, len(path)) if value_at(now, path[:n]) == {}), None)
 
 
 def name_of(ref: Ref, knob: Knob) -> str:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from governor.adapters.kubernetes_api import KubernetesApi
 from governor.adapters.kubernetes_before import LABEL, BeforeImage, from_config_map, name_of, to_config_map
-from governor.adapters.kubernetes_edits import ABSENT, Edit, in_words, value_at
+from governor.adapters.kubernetes_edits import ABSENT, Edit, FieldPath, edited, in_words, value_at
 from governor.adapters.kubernetes_objects import CONFIG_MAP, Body, Ref
 from governor.adapters.kubernetes_ownership import MANAGER
 from governor.adapters.kubernetes_patches import located
@@ -47,9 +47,19 @@ class BeforeImages:
         self._api.delete(Ref(CONFIG_MAP, self._namespace, name_of(image.ref, image.knob)))
         self._known = {key: kept for key, kept in self._known.items() if key != image.key}
 
+    def others(self, image: BeforeImage) -> tuple[BeforeImage, ...]:
+        """Images of other knobs in the same object."""
+        return tuple(other for other in self if other.ref == image.ref and other.key != image.key)
+
     @staticmethod
-    def returning(image: BeforeImage, now: Body) -> tuple[tuple[Edit, ...], tuple[str, ...]]:
-        """Edits that put back what the owner had, and notes on leaves that somebody else has changed since."""
+    def returning(
+        image: BeforeImage, now: Body, others: Sequence[BeforeImage] = ()
+    ) -> tuple[tuple[Edit, ...], tuple[str, ...]]:
+        """Edits that put back what the owner had, and notes on leaves that somebody else has changed since.
+
+        A leaf that one of `others`, the images of other knobs in this object, holds as well becomes what that
+        knob had written.
+        """
         edits: list[Edit] = []
         notes: list[str] = []
         for leaf in image.leaves:
@@ -58,12 +68,25 @@ class BeforeImages:
             if here is None:
                 notes.append(f"{where}: its owner has rewritten the list, it stays as it is")
                 continue
+            held = [found.ours[-1] for other in others if (found := other.leaf(leaf.path)) and found.ours]
+            before = held[0] if held else leaf.before
             value = value_at(now, here)
-            if value == leaf.before:
+            if value == before or not leaf.ours:
                 continue
             if value not in leaf.ours:
-                said = "taken away" if value is ABSENT else f"set to {value!r}"
-                notes.append(f"{where} was {said} by somebody else, it stays so")
+                if not held:
+                    said = "taken away" if value is ABSENT else f"set to {value!r}"
+                    notes.append(f"{where} was {said} by somebody else, it stays so")
                 continue
-            edits.append(Edit(here, leaf.before))
+            edits.append(Edit(here, before))
+        left = edited(now, edits)
+        for leaf in image.leaves:
+            here = located(now, leaf.path, leaf.elements)
+            if not leaf.ours and here is not None and value_at(left, here) is ABSENT and _emptied(here, edits):
+                edits.append(Edit(here, leaf.before))
         return tuple(edits), tuple(notes)
+
+
+def _emptied(path: FieldPath, edits: Sequence[Edit]) -> bool:
+    """Whether one of `edits` takes away what a mapping held: it goes with its last leaf."""
+    return any(edit.value is ABSENT and edit.path[: len(path)] == path for edit in edits)

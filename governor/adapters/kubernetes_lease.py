@@ -1,195 +1,227 @@
-"""Leadership by a Lease, with a fence of our own: of several replicas at most one writes.
+"""Leadership by a Lease, with fencing: a replica that cannot be sure that it leads does not write.
 
-A holder may write until `renew_deadline_s` after it sent the last request that renewed its lease, by a clock that
-goes on while the process is stopped or the machine sleeps: a replica that wakes up late finds itself out before
-it writes, whatever its thread of renewal still believes. Another's lease is over when its record has not changed
-for `lease_duration_s` by the observer's own clock, so that clocks need not agree. Writes that were under way when
-the lease ran out are caught by the resourceVersion that each of them carries.
-Sources: Kubernetes API, coordination.k8s.io/v1 Lease; client-go, leaderelection (what a candidate may conclude).
+The holder's time runs from before its renewing request was sent, the others' from after they saw a renewal; both
+on their own machine's clock, so that clocks need not agree. The holder stops `write_s` before the others may
+begin. The clock goes on while the machine sleeps and while the process is stopped: who wakes up late is out.
+
+Who finds no Lease makes one that nobody holds and waits for it to run out, as everybody else does: a leader whose
+Lease was deleted by hand may still be writing. Source: Kubernetes, coordination.k8s.io/v1 Lease.
 """
 
 from __future__ import annotations
 
-import datetime as dt
 import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Protocol
 
-import structlog
-
+from governor.adapters.kubernetes_api import KubernetesApi
 from governor.adapters.kubernetes_errors import ObjectChanged, ObjectGone
 from governor.adapters.kubernetes_objects import Body, Kind, Ref
-from governor.errors import ControlPlaneError, NotLeader
+from governor.adapters.kubernetes_ownership import MANAGER
+from governor.errors import NotLeader
+from governor.settings import LeadershipSettings
 
-log = structlog.get_logger("governor")
 LEASE = Kind("coordination.k8s.io", "v1", "leases", "Lease")
-MANAGER = "mesh-governor-lease"
+NOBODY = "nobody"
+"""Holder of a Lease that was made because there was none."""
+
+
+def uptime() -> float:
+    """Seconds of a clock that never goes back and counts the time that the machine sleeps, where there is one."""
+    clock = getattr(time, "CLOCK_BOOTTIME", None)
+    return time.monotonic() if clock is None else time.clock_gettime(clock)
 
 
 class Leases(Protocol):
-    """The API, as far as leases need it."""
+    """Where the Lease is kept."""
 
-    def get(self, ref: Ref) -> Body:
-        """The object; ObjectGone if there is none."""
+    def get(self) -> Body | None:
+        """The Lease, None if there is none; ControlPlaneError if that cannot be known."""
 
-    def create(self, ref: Ref, body: Body, manager: str) -> Body:
-        """Make it; ObjectChanged if there is one."""
+    def create(self, spec: Mapping[str, Any]) -> Body:
+        """Make it; ObjectChanged if it is there already."""
 
-    def replace(self, ref: Ref, body: Body, manager: str) -> Body:
-        """Put `body` in its place; ObjectChanged unless its resourceVersion is the present one."""
+    def replace(self, lease: Body, spec: Mapping[str, Any]) -> Body:
+        """Give it another spec; ObjectChanged if it is no longer `lease`, ObjectGone if it was deleted."""
 
 
-def boot_time() -> float:
-    """Seconds that go on while the process is stopped and while the machine sleeps."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
+class KubernetesLeases:
+    """One Lease of a Kubernetes API; `api` must not try again by itself, or an attempt lasts too long."""
+
+    def __init__(self, api: KubernetesApi, namespace: str, name: str) -> None:
+        self._api, self._ref = api, Ref(LEASE, namespace, name)
+
+    def get(self) -> Body | None:
+        """The Lease, None if there is none."""
+        try:
+            return self._api.get(self._ref)
+        except ObjectGone:
+            return None
+
+    def create(self, spec: Mapping[str, Any]) -> Body:
+        """Make it; ObjectGone if its namespace is not there."""
+        metadata = {"name": self._ref.name, "namespace": self._ref.namespace}
+        return self._api.create(self._ref, {**_HEAD, "metadata": metadata, "spec": spec}, MANAGER)
+
+    def replace(self, lease: Body, spec: Mapping[str, Any]) -> Body:
+        """Give it another spec, if it is still of the resourceVersion that `lease` has."""
+        return self._api.replace(self._ref, {**_HEAD, "metadata": lease["metadata"], "spec": spec}, MANAGER)
+
+
+_HEAD = {"apiVersion": LEASE.api_version, "kind": LEASE.kind}
 
 
 @dataclass(frozen=True)
-class LeaseTimes:
-    """How long a lease holds and how it is renewed, in seconds."""
+class _Term:
+    """One uninterrupted time of leading."""
 
-    lease_duration_s: float = 15.0
-    renew_deadline_s: float = 10.0
-    """A holder stops writing when it has not renewed for so long, well before anybody else may begin."""
-    retry_period_s: float = 2.0
+    token: int
+    until: float
+    """Last moment at which a write may begin, on the elector's clock."""
 
 
 class LeaseElector:
-    """One candidate. `step` does one round; `start` runs rounds in a thread until `close`."""
+    """Leadership by a Lease; sought and renewed by `attempt`, or in a thread of its own after `start`.
+
+    `identity` must be new for each process: a Lease in its name is taken for its own.
+    """
 
     def __init__(
-        self,
-        leases: Leases,
-        ref: Ref,
-        identity: str,
-        times: LeaseTimes | None = None,
-        clock: Callable[[], float] = boot_time,
+        self, leases: Leases, identity: str, settings: LeadershipSettings, clock: Callable[[], float] = uptime
     ) -> None:
-        self._leases, self._ref, self._identity, self._clock = leases, ref, identity, clock
-        self._times = times or LeaseTimes()
-        self._until = float("-inf")
-        """The lease may be relied on before this moment."""
-        self._seen: tuple[str, str, int] | None = None
-        self._seen_at = clock()
+        self._leases, self._identity, self._settings, self._clock = leases, identity, settings, clock
+        self._term: _Term | None = None
+        self._lease: Body | None = None
+        """The Lease as this replica wrote it last; None once that may be out of date."""
+        self._version = ""
+        """resourceVersion of the Lease when last looked at."""
+        self._since = clock()
+        """When that version was first seen."""
+        self._transitions = 0
+        """The greatest number of a term seen so far."""
+        self._why = "no attempt to lead has ended yet"
         self._stop = threading.Event()
-        self._lock = threading.Lock()
-        self._thread: threading.Thread | None = None
-        self.transitions = 0
-        """The lease's number of changes of holder when it was last taken: grows with each leader."""
+        self._thread = threading.Thread(target=self._run, name="lease", daemon=True)
 
     def held(self) -> bool:
-        """Whether this replica may write now."""
-        return self._clock() < self._until
+        """Whether a write that begins now ends while no other replica can lead."""
+        term = self._term
+        return term is not None and self._clock() < term.until
+
+    def token(self) -> int:
+        """Number of the term (leaseTransitions of the Lease); NotLeader if it is not held."""
+        term, now = self._term, self._clock()
+        if term is None:
+            raise NotLeader(f"this replica does not lead: {self._why}")
+        if now >= term.until:
+            raise NotLeader(
+                f"this replica has not been sure for {now - term.until:.1f} s that it still leads: {self._why}"
+            )
+        return term.token
 
     def check(self) -> None:
-        """Do nothing if this replica may write now; NotLeader if not."""
-        left = self._until - self._clock()
-        if left <= 0:
-            raise NotLeader(f"{self._identity} does not hold {self._ref}; nothing was written")
+        """NotLeader, with the reason, if leadership is not held."""
+        self.token()
 
     def start(self) -> None:
-        """Take part until `close`."""
-        self._thread = threading.Thread(target=self._rounds, name="lease", daemon=True)
+        """Seek and renew leadership until `close`."""
         self._thread.start()
 
     def close(self) -> None:
-        """Stop, and let go of the lease so that another can take it at once."""
+        """Hand leadership over; ControlPlaneError if the API server does not take it: the Lease runs out then."""
         self._stop.set()
-        if self._thread is not None:
+        if self._thread.is_alive():
             self._thread.join()
-        with self._lock:
-            held, self._until = self.held(), float("-inf")
-            if held:
-                self._release()
+        led, self._term = self._term is not None, None
+        self._why = "it was handed over"
+        lease = (self._lease or self._look()) if led else None
+        if lease is not None and self._is_mine(lease):
+            self._lease = None
+            self._leases.replace(lease, {**lease["spec"], "holderIdentity": "", "renewTime": _now()})
 
-    def step(self) -> None:
-        """One round: renew, take what is free, or look at who has it. ControlPlaneError if the API fails."""
-        with self._lock:
-            sent = self._clock()
-            try:
-                found = self._leases.get(self._ref)
-            except ObjectGone:
-                self._won(self._leases.create(self._ref, self._record(None, None), MANAGER), sent)
-                return
-            spec = found.get("spec") or {}
-            self._observe(spec)
-            holder = spec.get("holderIdentity") or ""
-            if holder == self._identity or not holder or self._over(spec):
-                self._won(self._leases.replace(self._ref, self._record(found, holder), MANAGER), sent)
-            else:
-                self._until = float("-inf")
-
-    def _observe(self, spec: Mapping[str, Any]) -> None:
-        record = (
-            str(spec.get("holderIdentity")),
-            str(spec.get("renewTime")),
-            int(spec.get("leaseTransitions") or 0),
-        )
-        if record != self._seen:
-            self._seen, self._seen_at = record, self._clock()
-
-    def _over(self, spec: Mapping[str, Any]) -> bool:
-        """Whether the holder has had its time, by our own clock since we saw its last sign of life."""
-        lasts = max(float(spec.get("leaseDurationSeconds") or 0), self._times.lease_duration_s)
-        return self._clock() - self._seen_at > lasts
-
-    def _won(self, found: Body, sent: float) -> None:
-        self._observe(found["spec"])
-        if not self.held():
-            log.info("this replica leads", identity=self._identity, lease=str(self._ref))
-        self.transitions = int(found["spec"].get("leaseTransitions") or 0)
-        self._until = sent + self._times.renew_deadline_s
-
-    def _record(self, found: Body | None, holder: str | None) -> dict[str, Any]:
-        now = dt.datetime.now(dt.UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
-        before = dict((found or {}).get("spec") or {})
-        spec = {
-            **before,
-            "holderIdentity": self._identity,
-            "leaseDurationSeconds": round(self._times.lease_duration_s),
-            "renewTime": now,
-        }
-        if holder != self._identity:
-            spec["acquireTime"] = now
-            spec["leaseTransitions"] = int(before.get("leaseTransitions") or 0) + (0 if found is None else 1)
-        return self._body(found, spec)
-
-    def _body(self, found: Body | None, spec: Mapping[str, Any]) -> dict[str, Any]:
-        metadata = {"name": self._ref.name, "namespace": self._ref.namespace}
-        if found is not None:
-            metadata["resourceVersion"] = found["metadata"]["resourceVersion"]
-        return {"apiVersion": LEASE.api_version, "kind": LEASE.kind, "metadata": metadata, "spec": dict(spec)}
-
-    def _release(self) -> None:
+    def attempt(self) -> None:
+        """Acquire or renew once, if it can be had; a failure is told by `check` when it begins to matter."""
         try:
-            found = self._leases.get(self._ref)
-            if (found.get("spec") or {}).get("holderIdentity") == self._identity:
-                spec = {**found["spec"], "holderIdentity": "", "leaseDurationSeconds": 1}
-                self._leases.replace(self._ref, self._body(found, spec), MANAGER)
-        except ControlPlaneError as error:
-            log.warning("the lease could not be released, it runs out by itself", error=str(error))
+            self._seek()
+        except Exception as error:  # noqa: BLE001 - whatever it is, the term runs out and `check` says why
+            self._why = str(error) or repr(error)
 
-    def _rounds(self) -> None:
-        led = False
+    def _run(self) -> None:
         while not self._stop.is_set():
-            try:
-                self.step()
-            except ObjectChanged:
-                pass  # another was faster: the next round looks at what it did
-            except ControlPlaneError as error:
-                log.warning("the lease could not be looked at, the next round tries again", error=str(error))
-            if led and not self.held():
-                log.warning("this replica no longer leads", identity=self._identity)
-            led = self.held()
-            self._stop.wait(self._times.retry_period_s)
+            self.attempt()
+            self._stop.wait(self._settings.retry_period_s)
+
+    def _seek(self, *, again: bool = True) -> None:
+        lease = self._lease or self._look()
+        if lease is None:
+            self._term = None
+            nobody = {"holderIdentity": NOBODY, "leaseTransitions": self._transitions, "renewTime": _now()}
+            self._note(self._leases.create({**nobody, "leaseDurationSeconds": self._settings.lease_duration_s}))
+            self._why = "there was no Lease: if there was a leader, it must have time to notice"
+            return
+        spec = lease["spec"]
+        holder = spec.get("holderIdentity")
+        promised = spec.get("leaseDurationSeconds") or self._settings.lease_duration_s
+        if holder and not self._is_mine(lease) and self._clock() - self._since < promised:
+            self._term = None
+            self._why = f"the Lease is held by {holder}"
+            return
+        try:
+            self._take(lease)
+        except (ObjectChanged, ObjectGone):
+            if not again:
+                raise
+            self._seek(again=False)
+
+    def _is_mine(self, lease: Body) -> bool:
+        return bool(lease["spec"].get("holderIdentity") == self._identity)
+
+    def _look(self) -> Body | None:
+        lease = self._leases.get()
+        if lease is not None:
+            self._note(lease)
+        return lease
+
+    def _note(self, lease: Body) -> None:
+        version = str(lease["metadata"]["resourceVersion"])
+        if version != self._version:
+            # Now, and not when it was asked for: the renewal may have come in between.
+            self._version, self._since = version, self._clock()
+        self._transitions = max(self._transitions, int(lease["spec"].get("leaseTransitions") or 0))
+
+    def _take(self, lease: Body) -> None:
+        """Write this replica into the Lease: renew the term, or begin a new one."""
+        sent, term, old = self._clock(), self._term, lease["spec"]
+        if term is not None and sent < term.until and self._is_mine(lease):
+            token, begun = term.token, old.get("acquireTime", _now())
+        else:
+            token, begun = self._transitions + 1, _now()
+        spec = {
+            **old,
+            "holderIdentity": self._identity,
+            "leaseDurationSeconds": self._settings.lease_duration_s,
+            "leaseTransitions": token,
+            "acquireTime": begun,
+            "renewTime": _now(),
+        }
+        # Whether it arrives or not: what was known of the Lease is out of date from here on.
+        self._lease = None
+        self._lease = self._leases.replace(lease, spec)
+        self._transitions = token
+        self._term = _Term(token, sent + self._settings.renew_deadline_s)
 
 
-def seen_ago_s(lease: Body, now: dt.datetime) -> float | None:
-    """Seconds since the lease was last renewed by its holder's clock; None if it never was, or was let go."""
+def _now() -> str:
+    """For people who look at the Lease: no replica compares it with its own clock."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def seen_ago_s(lease: Body, now: datetime) -> float | None:
+    """Seconds since the lease was last renewed, by its holder's clock; None if nobody ever held it."""
     spec = lease.get("spec") or {}
-    renewed = spec.get("renewTime")
-    if not renewed:
+    if spec.get("holderIdentity") == NOBODY or not spec.get("renewTime"):
         return None
-    return (now - dt.datetime.fromisoformat(str(renewed))).total_seconds()
+    return (now - datetime.fromisoformat(str(spec["renewTime"]))).total_seconds()

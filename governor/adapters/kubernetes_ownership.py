@@ -15,6 +15,7 @@ from governor.knobs import Knob
 MANAGER = "mesh-governor"
 MAY_EDIT = "mesh-governor.github.io/may-edit"
 """Annotation by which an object's owner lets the governor change what the owner has set: knob names, or `all`."""
+MANAGED_BY = "app.kubernetes.io/managed-by"
 ALL = "all"
 
 
@@ -26,6 +27,11 @@ def manager_of(knob: Knob) -> str:
 def is_ours(manager: str) -> bool:
     """Whether this field manager is the governor."""
     return manager == MANAGER or manager.startswith(f"{MANAGER}-")
+
+
+def is_own(body: Body) -> bool:
+    """Whether the governor made this object."""
+    return labels_of(body).get(MANAGED_BY) == MANAGER
 
 
 def owners(body: Body, path: FieldPath) -> tuple[str, ...]:
@@ -93,6 +99,6 @@ def delivered_by(body: Body) -> str | None:
         return "Argo CD"
     if any(key.startswith(("kustomize.toolkit.fluxcd.io/", "helm.toolkit.fluxcd.io/")) for key in marks):
         return "Flux"
-    if "app.kubernetes.io/managed-by" in marks and marks["app.kubernetes.io/managed-by"] == "Helm":
+    if marks.get(MANAGED_BY) == "Helm":
         return "Helm"
     return None

@@ -29,12 +29,14 @@ from governor.adapters.kubernetes_edits import (
 )
 from governor.adapters.kubernetes_errors import ObjectGone
 from governor.adapters.kubernetes_images import BeforeImages
-from governor.adapters.kubernetes_objects import Body, Kind, Ref, labels_of
+from governor.adapters.kubernetes_objects import Body, Kind, Ref
 from governor.adapters.kubernetes_ownership import (
+    MANAGED_BY,
     MANAGER,
     MAY_EDIT,
     delivered_by,
     is_ours,
+    is_own,
     manager_of,
     may_edit,
     owners,
@@ -45,7 +47,6 @@ from governor.adapters.kubernetes_status import complaint, taken
 from governor.errors import WriteRejected, WriteUnconfirmed
 from governor.knobs import Knob
 
-MANAGED_BY = "app.kubernetes.io/managed-by"
 POLL_S = 0.1
 
 
@@ -75,7 +76,7 @@ class Written:
 
 def obstacle(body: Body, change: Change, knob: Knob) -> str | None:
     """Why the governor must leave these leaves alone, or None."""
-    if labels_of(body).get(MANAGED_BY) == MANAGER:
+    if is_own(body):
         return None
     tool = rewriter(body)
     if tool is not None:
@@ -129,7 +130,7 @@ class KubernetesWriter:
         if request is None:
             return Written(change.ref, now, now)
         request.dry_run()
-        self._images.put(image.writing(now, change.edits))
+        self._images.put(image.writing(now, change.edits, self._images.others(image)))
         after = self._sent(change, request)
         if change.ref.kind in confirming:
             after = self._confirmed(change, now, after, image)
@@ -147,13 +148,13 @@ class KubernetesWriter:
             self._images.drop(image)
             return f"{image.ref} was made anew by its owner, there is nothing to give back"
         self._fence()
-        heir = next((other for other in self._images if other.ref == image.ref and other.key != image.key), None)
+        heir = next(iter(self._images.others(image)), None)
         if image.own and heir is None:
             return self._deleted(image, now)
         if image.own and heir is not None:
             # Other knobs still hold leaves in this object: the last of them deletes it.
             self._images.put(replace(heir, own=True))
-        edits, notes = self._images.returning(image, now)
+        edits, notes = self._images.returning(image, now, self._images.others(image))
         request = self._request(Change(image.ref, edits), now, image.knob)
         if request is not None:
             request.send()
@@ -161,7 +162,7 @@ class KubernetesWriter:
         return "; ".join(notes)
 
     def _deleted(self, image: BeforeImage, now: Body) -> str:
-        if labels_of(now).get(MANAGED_BY) != MANAGER:
+        if not is_own(now):
             self._images.drop(image)
             return f"{image.ref} no longer has the label {MANAGED_BY}: {MANAGER}: it is somebody else's now"
         self._api.delete(image.ref, now["metadata"]["uid"])
@@ -171,7 +172,7 @@ class KubernetesWriter:
     def _own(
         self, change: OwnObject, now: Body | None, image: BeforeImage, confirming: frozenset[Kind]
     ) -> Written:
-        if now is not None and labels_of(now).get(MANAGED_BY) != MANAGER:
+        if now is not None and not is_own(now):
             raise Inexpressible(f"{change.ref} is there already and is not the governor's: rename or delete it")
         if change.body is None:
             if now is None:

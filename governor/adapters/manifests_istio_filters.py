@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 RATE_LIMIT_FILTER = "envoy.filters.http.local_ratelimit"
 _CONNECTION_MANAGER = "envoy.filters.network.http_connection_manager"
 
 
-def high_priority_cap(service: str, requests: int) -> list[dict[str, Any]]:
-    """Patches for a cap of `requests` in flight to `service` for route priority HIGH."""
+def high_priority_cap(service: str, requests: int, ports: Sequence[int] = ()) -> list[dict[str, Any]]:
+    """Patches for a cap of `requests` in flight to `service` for route priority HIGH.
+
+    With `ports` of the service only its own routes called `high` get the priority, without them every service's.
+    """
     # The list of thresholds is appended to, so the DestinationRule's own (DEFAULT) entry stays. The other
     # three limits are named because Envoy's 1024/1024/3 would hold for the class that is to be protected.
     threshold = {
@@ -26,15 +29,17 @@ def high_priority_cap(service: str, requests: int) -> list[dict[str, Any]]:
             "match": {"context": "SIDECAR_OUTBOUND", "cluster": {"service": service}},
             "patch": {"operation": "MERGE", "value": {"circuit_breakers": {"thresholds": [threshold]}}},
         },
-        {
-            "applyTo": "HTTP_ROUTE",
-            "match": {
-                "context": "SIDECAR_OUTBOUND",
-                "routeConfiguration": {"vhost": {"route": {"name": "high"}}},
-            },
-            "patch": {"operation": "MERGE", "value": {"route": {"priority": "HIGH"}}},
-        },
+        *(_high_priority_route(host) for host in ([{"name": f"{service}:{p}"} for p in ports] or [{}])),
     ]
+
+
+def _high_priority_route(virtual_host: Mapping[str, Any]) -> dict[str, Any]:
+    vhost = {**virtual_host, "route": {"name": "high"}}
+    return {
+        "applyTo": "HTTP_ROUTE",
+        "match": {"context": "SIDECAR_OUTBOUND", "routeConfiguration": {"vhost": vhost}},
+        "patch": {"operation": "MERGE", "value": {"route": {"priority": "HIGH"}}},
+    }
 
 
 def inbound_rate_limit(bucket: Mapping[str, Any]) -> dict[str, Any]:

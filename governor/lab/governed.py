@@ -16,7 +16,8 @@ from governor.cycle import BlindCycle, CutShort, CycleOptions, CycleResult, Gove
 from governor.errors import LabError
 from governor.lab.mesh import MeshLab, Progress
 from governor.lab.results import LoadResult
-from governor.ports import Ledger
+from governor.lab.through.configuration import OWN_NAMESPACE, FileConfiguration
+from governor.ports import ControlPlane, Ledger
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,10 +38,9 @@ def run_governed(
 ) -> GovernedRun:
     """Drive the load of a started `lab` and govern it from the scenario's `govern_from_s` until the load ends.
 
-    Raises LabError if a part of the lab dies; only labs with one Envoy can be governed.
+    Raises LabError if a part of the lab dies. A lab of files can be governed if it has one Envoy.
     """
-    if len(lab.admin_urls) != 1:
-        raise LabError("a lab with an Envoy per service has no single directory to govern")
+    plane = _control_plane(lab)
     found: list[LoadResult] = []
     failed: list[BaseException] = []
 
@@ -51,8 +51,7 @@ def run_governed(
             failed.append(error)
 
     load = threading.Thread(target=drive, name="load")
-    with closing(EnvoyAdminSource([lab.admin_url], [lab.metrics_url])) as source:
-        plane = EnvoyFilesControlPlane(next(iter(lab.directories.values())), lab.admin_url)
+    with closing(EnvoyAdminSource(list(lab.admin_urls.values()), [lab.metrics_url])) as source:
         ports = Ports(source, plane, ledger or MemoryLedger(), SystemClock())
         begun = time.monotonic()
         load.start()
@@ -60,6 +59,22 @@ def run_governed(
     if failed:
         raise failed[0]
     return GovernedRun(found[0], tuple(cycles), tuple(blind))
+
+
+def _control_plane(lab: MeshLab) -> ControlPlane:
+    if isinstance(lab.configuration, FileConfiguration):
+        if len(lab.admin_urls) != 1:
+            raise LabError("a lab with an Envoy per service has no single directory to govern")
+        return EnvoyFilesControlPlane(next(iter(lab.directories.values())), lab.admin_url)
+    from governor.adapters.kubernetes_api import KubernetesApi
+    from governor.adapters.kubernetes_client import api_client
+    from governor.adapters.kubernetes_plane import KubernetesControlPlane, PlaneOptions
+    from governor.adapters.meshes.known import MESHES
+
+    kubeconfig = lab.configuration.kubeconfig
+    assert kubeconfig is not None
+    options = PlaneOptions(MESHES, OWN_NAMESPACE)
+    return KubernetesControlPlane(KubernetesApi(api_client(kubeconfig)), options)
 
 
 def _govern(

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import structlog
 
-from governor.adapters.kubernetes_lease import LeaseElector
 from governor.cycle import CycleOptions, GovernorState, Ports
+from governor.ports import Leadership
 from governor.recovery import recover
 from governor.runtime.metrics import GovernorMetrics
 from governor.runtime.status import Status
@@ -18,8 +18,8 @@ log = structlog.get_logger("governor")
 class Leading:
     """Says before each cycle whether it may write, and takes over what an earlier leader left."""
 
-    def __init__(self, elector: LeaseElector, ports: Ports) -> None:
-        self._elector, self._ports = elector, ports
+    def __init__(self, leadership: Leadership, ports: Ports) -> None:
+        self._leadership, self._ports = leadership, ports
         self._led = False
 
     def before(
@@ -30,7 +30,7 @@ class Leading:
         Raises ControlPlaneError if what an earlier process left half done cannot be put right; the next cycle
         tries again.
         """
-        held = self._elector.held()
+        held = self._leadership.held()
         metrics.leader.set(held)
         status.following = "" if held else "another replica leads"
         if not held:

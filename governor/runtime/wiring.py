@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import socket
 from collections.abc import Callable
 from contextlib import closing
@@ -17,12 +18,9 @@ from governor.runtime.learning import Past
 from governor.runtime.options import STEP_S
 from governor.settings import KubernetesSettings, Settings
 
-LEASE_NAME = "mesh-governor"
-
 if TYPE_CHECKING:
     from governor.adapters.kubernetes_api import KubernetesApi
     from governor.adapters.kubernetes_lease import LeaseElector
-    from governor.adapters.kubernetes_objects import Ref
     from governor.adapters.kubernetes_plane import KubernetesControlPlane
     from governor.adapters.prometheus import PrometheusSource
 
@@ -120,7 +118,7 @@ def kubernetes_plane(settings: Settings, fence: Callable[[], None] = lambda: Non
     from governor.adapters.meshes.known import meshes_called
 
     given = settings.plane.kubernetes
-    api = _kubernetes_api(given)
+    api = kubernetes_api(given)
     options = PlaneOptions(meshes_called(given.meshes), given.namespace, given.namespaces, given.confirm_s)
     events = KubernetesEvents(api, _identity())
     return KubernetesControlPlane(api, options, fence, events.tell)
@@ -128,42 +126,35 @@ def kubernetes_plane(settings: Settings, fence: Callable[[], None] = lambda: Non
 
 def leader_seen_s(settings: Settings) -> float | None:
     """Seconds since a leader last renewed its lease in the cluster; None if there never was one."""
-    from governor.adapters.kubernetes_errors import ObjectGone
-    from governor.adapters.kubernetes_lease import seen_ago_s
+    from governor.adapters.kubernetes_lease import KubernetesLeases, seen_ago_s
 
     given = settings.plane.kubernetes
-    try:
-        lease = _kubernetes_api(given).get(_lease_ref(given))
-    except ObjectGone:
-        return None
-    return seen_ago_s(lease, datetime.now(UTC))
+    lease = KubernetesLeases(kubernetes_api(given), given.namespace, settings.leadership.name).get()
+    return None if lease is None else seen_ago_s(lease, datetime.now(UTC))
 
 
 def elector_of(settings: Settings) -> LeaseElector | None:
     """This replica's candidate for leadership; None where nothing is elected (no cluster, or switched off)."""
-    from governor.adapters.kubernetes_lease import LeaseElector, LeaseTimes
+    from governor.adapters.kubernetes_api import KubernetesApi
+    from governor.adapters.kubernetes_client import api_client
+    from governor.adapters.kubernetes_lease import KubernetesLeases, LeaseElector
 
-    asked = settings.leadership
+    asked, given = settings.leadership, settings.plane.kubernetes
     if settings.plane.kind != "kubernetes" or not asked.enabled:
         return None
-    given = settings.plane.kubernetes
-    times = LeaseTimes(asked.lease_duration_s, asked.renew_deadline_s, asked.retry_period_s)
-    # A client of its own: renewing must not wait for the writer's requests.
-    return LeaseElector(_kubernetes_api(given), _lease_ref(given), _identity(), times)
-
-
-def _lease_ref(given: KubernetesSettings) -> Ref:
-    from governor.adapters.kubernetes_lease import LEASE
-    from governor.adapters.kubernetes_objects import Ref
-
-    return Ref(LEASE, given.namespace, LEASE_NAME)
+    # A client of its own: renewing must not wait for the writer's requests, nor try again behind our back.
+    client = api_client(given.kubeconfig, given.context)
+    api = KubernetesApi(client, timeout_s=(asked.write_s / 2, asked.write_s / 2), tries=1)
+    return LeaseElector(KubernetesLeases(api, given.namespace, asked.name), _identity(), asked)
 
 
 def _identity() -> str:
-    return f"{socket.gethostname()}-{os.getpid()}"
+    # New for each process: a container that starts again has the same name and process id.
+    return f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
 
 
-def _kubernetes_api(given: KubernetesSettings) -> KubernetesApi:
+def kubernetes_api(given: KubernetesSettings) -> KubernetesApi:
+    """Requests to the cluster that the settings name, within their budget."""
     from governor.adapters.kubernetes_api import KubernetesApi, RateBudget
     from governor.adapters.kubernetes_client import api_client
 

@@ -10,6 +10,7 @@ import pytest
 from governor.adapters.envoy_admin_proxy import Node, Proxy, hosts_in, node_in, services_in
 from governor.adapters.envoy_admin_series import Series, SeriesBook
 from governor.adapters.envoy_admin_subsets import with_backends
+from governor.adapters.envoy_admin_tables import services_by_name
 
 API, WEB = "api.shop.svc.cluster.local", "web.shop.svc.cluster.local"
 
@@ -128,3 +129,18 @@ def test_clusters_of_envoy_gateway_belong_to_the_rules_first_service() -> None:
         "httproute/shop/look/rule/0": (edge, None),
     }
     assert proxy.owner("xds_cluster") is None
+
+
+def test_a_workloads_short_name_is_its_host_where_no_other_begins_so() -> None:
+    names = (
+        "api.shop.svc.cluster.local",
+        "db.a.svc.cluster.local",
+        "db.b.svc.cluster.local",
+        "ingress.shop",
+        "web",
+    )
+    found = services_by_name(names)
+    assert found["api"] == found["api.shop.svc.cluster.local"] == 0
+    assert "db" not in found
+    assert "ingress" not in found
+    assert found["web"] == 4

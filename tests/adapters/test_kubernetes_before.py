@@ -72,3 +72,41 @@ def test_a_list_that_its_owner_rewrote_is_left_alone() -> None:
     edits, notes = BeforeImages.returning(kept, {"spec": {"http": [{"name": "c"}]}})
     assert edits == ()
     assert len(notes) == 2
+
+
+RETRIED: dict[str, Any] = {"spec": {"http": [{"name": "a", "retries": {"attempts": 3, "perTryTimeout": "2s"}}]}}
+ATTEMPTS = ("spec", "http", 0, "retries", "attempts")
+PER_TRY = ("spec", "http", 0, "retries", "perTryTimeout")
+
+
+@pytest.mark.parametrize("timeout_goes_first", [True, False])
+@pytest.mark.parametrize("body", [RETRIED, {"spec": {"http": [{"name": "a"}]}}])
+def test_two_knobs_with_a_leaf_in_common_go_back_in_any_order(
+    body: dict[str, Any], timeout_goes_first: bool
+) -> None:
+    short = (Edit(PER_TRY, "500ms"), Edit(ATTEMPTS, 2))
+    timeout = image().writing(body, short)
+    then = edited(body, short)
+    none = (Edit(ATTEMPTS, 0), Edit(PER_TRY, ABSENT))
+    retries = BeforeImage(REF, "u1", TARGET, Knob.RETRIES, {}).writing(then, none, (timeout,))
+    now = edited(then, none)
+    first, last = (timeout, retries) if timeout_goes_first else (retries, timeout)
+    edits, notes = BeforeImages.returning(first, now, (last,))
+    between = edited(now, edits)
+    assert notes == ()
+    assert between == (now if timeout_goes_first else then)
+    edits, notes = BeforeImages.returning(last, between)
+    assert edited(between, edits) == body
+    assert notes == ()
+
+
+def test_an_empty_mapping_that_says_something_comes_back() -> None:
+    body: dict[str, Any] = {"spec": {"host": "api", "trafficPolicy": {"outlierDetection": {}}}}
+    edits = (Edit(("spec", "trafficPolicy", "outlierDetection", "maxEjectionPercent"), 30),)
+    kept = image().writing(body, edits)
+    assert from_config_map(to_config_map(kept, "g")[1]) == kept
+    back, notes = BeforeImages.returning(kept, edited(body, edits))
+    assert edited(edited(body, edits), back) == body
+    assert notes == ()
+    gone = {"spec": {"host": "api"}}
+    assert BeforeImages.returning(kept, gone)[0] == ()

@@ -90,19 +90,16 @@ def test_routes_and_policies_are_accepted_at_their_generation(lab: MeshLab) -> N
     assert eventually(accepted)
 
 
-def test_a_policy_that_means_nothing_is_told_in_its_conditions(lab: MeshLab) -> None:
+def test_a_second_policy_for_a_route_is_refused_in_its_conditions(lab: MeshLab) -> None:
     match = {"path": {"type": "PathPrefix", "value": "/nobody-asks"}}
-    backend = {"name": "web-r0", "port": 80}
-    rules = [{"matches": [match], "backendRefs": [backend]}]
+    rules = [{"matches": [match], "backendRefs": [{"name": "web-r0", "port": 80}]}]
     write(lab, ROUTES, "HTTPRoute", "unused", {"parentRefs": [{"name": "ingress"}], "rules": rules})
     target = {"group": "gateway.networking.k8s.io", "kind": "HTTPRoute", "name": "unused"}
-    limit = {"clientSelectors": [{"headers": [{"name": "x", "type": "RegularExpression", "value": "("}]}]}
-    rule = {**limit, "limit": {"requests": 5, "unit": "Second"}}
-    spec = {"targetRefs": [target], "mergeType": "StrategicMerge", "rateLimit": {"local": {"rules": [rule]}}}
-    write(lab, POLICIES, "BackendTrafficPolicy", "wrong", spec)
+    for name in ("first", "second"):
+        write(lab, POLICIES, "BackendTrafficPolicy", name, {"targetRefs": [target]})
 
     def refused() -> bool:
-        policy = stored(lab, POLICIES, "BackendTrafficPolicy", "wrong")
+        policy = stored(lab, POLICIES, "BackendTrafficPolicy", "second")
         return conditions(policy, "ancestors").get("Accepted") == "False"
 
     assert eventually(refused)
@@ -135,7 +132,7 @@ def test_a_cap_takes_effect(lab: MeshLab) -> None:
 
     def capped() -> bool:
         text = ask(lab.address, lab.layout.admin_ports["ingress"], "/clusters") or ""
-        return "httproute/shop/buy.high/rule/0/backend/0::default_priority::max_requests::44\n" in text
+        return "httproute/shop/buy.high/rule/0/backend/1::default_priority::max_requests::44\n" in text
 
     assert eventually(capped)
 

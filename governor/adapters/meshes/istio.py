@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 
 from governor.adapters.inexpressible import Inexpressible
 from governor.adapters.kubernetes_edits import AnyChange
@@ -16,6 +17,8 @@ from governor.adapters.kubernetes_objects import Kind, Snapshot
 from governor.adapters.meshes import istio_destination as rule
 from governor.adapters.meshes import istio_filters as filters
 from governor.adapters.meshes import istio_routes as routes
+from governor.adapters.meshes.checked import checked
+from governor.adapters.meshes.istio_callers import GATEWAY
 from governor.adapters.meshes.istio_objects import (
     DESTINATION_RULE,
     ENVOY_FILTER,
@@ -23,6 +26,7 @@ from governor.adapters.meshes.istio_objects import (
     destination_rule,
 )
 from governor.adapters.meshes.mesh import Place
+from governor.adapters.meshes.rules_istio import violations
 from governor.knobs import (
     BackendWeights,
     ConnectionLimits,
@@ -41,7 +45,7 @@ class Istio:
     """Istio 1.27 and newer, sidecars and gateways."""
 
     name: str = "istio"
-    kinds: tuple[Kind, ...] = (VIRTUAL_SERVICE, DESTINATION_RULE, ENVOY_FILTER)
+    kinds: tuple[Kind, ...] = (VIRTUAL_SERVICE, DESTINATION_RULE, ENVOY_FILTER, GATEWAY)
     confirming: frozenset[Kind] = frozenset()
     """None: Istio's objects have no useful status; metrics judge."""
 
@@ -59,6 +63,9 @@ class Istio:
 
     def changes(self, snapshot: Snapshot, place: Place, value: KnobValue) -> Sequence[AnyChange]:
         """See `Mesh.changes`."""
+        return checked(self._changes(snapshot, place, value), snapshot, violations)
+
+    def _changes(self, snapshot: Snapshot, place: Place, value: KnobValue) -> Sequence[AnyChange]:
         match value:
             case BackendWeights():
                 return routes.weight_changes(snapshot, place, value)
@@ -67,20 +74,25 @@ class Istio:
             case RateLimit(rate):
                 return filters.limit_changes(snapshot, place, rate)
             case RetryPolicy(attempts, budget):
-                leaves, more = rule.budget_leaves(budget), routes.attempts_changes(snapshot, place, attempts)
+                leaves: rule.LeavesOver = partial(rule.budget_leaves, budget)
+                more = routes.attempts_changes(snapshot, place, attempts)
             case InFlightCap():
-                leaves = rule.cap_leaves(value, place.caller_proxies)
-                named = any(e.get("name") == filters.HIGH for _, e in routes.routes_of(snapshot, place)[1])
-                more = filters.high_cap_changes(snapshot, place, value.high, routed=named)
+                leaves = _whatever(rule.cap_leaves(value, place.caller_proxies))
+                more = filters.high_cap_changes(snapshot, place, value.high)
             case ConnectionLimits():
-                leaves, more = rule.limit_leaves(value, place.caller_proxies), []
+                leaves, more = _whatever(rule.limit_leaves(value, place.caller_proxies)), []
             case OutlierDetection():
-                leaves, more = rule.outlier_leaves(value), []
-        return [*rule.rule_changes(snapshot, place.callee, leaves), *more]
+                leaves, more = partial(rule.outlier_leaves, value), []
+        return [*rule.rule_changes(snapshot, place, leaves), *more]
+
+
+def _whatever(leaves: rule.Leaves) -> rule.LeavesOver:
+    """Leaves that do not depend on what is there."""
+    return lambda _: leaves
 
 
 def _of_rule(snapshot: Snapshot, place: Place) -> dict[Knob, KnobValue | None]:
-    found = destination_rule(snapshot, place.callee)
+    found = destination_rule(snapshot, place)
     policy = rule.policy_of(found[1] if found else None)
     budget = rule.budget_in(policy)
     cap = InFlightCap(rule.cap_in(policy, place.caller_proxies), filters.high_cap_in(snapshot, place))
@@ -94,14 +106,14 @@ def _of_rule(snapshot: Snapshot, place: Place) -> dict[Knob, KnobValue | None]:
 
 
 def _of_routes(snapshot: Snapshot, place: Place, budget: KnobValue | None) -> dict[Knob, KnobValue | None]:
-    _, entries = routes.routes_of(snapshot, place)
+    found, entries = routes.routes_of(snapshot, place)
     attempts = routes.attempts_in(entries)
     share = budget.budget if isinstance(budget, RetryPolicy) else None
     retries = None if attempts is None and share is None else RetryPolicy(attempts, share)
     return {
         Knob.RETRIES: retries,
         Knob.TIMEOUT: routes.timeout_in(entries),
-        Knob.WEIGHTS: routes.weights_in(entries),
+        Knob.WEIGHTS: routes.weights_in(found, entries, place.backends),
     }
 
 

@@ -7,14 +7,14 @@ Istio's zeros mean "unset"; limits count in each client's proxy. Source: Istio, 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from governor.adapters.inexpressible import Inexpressible
 from governor.adapters.kubernetes_edits import ABSENT, AnyChange, Change, Edit, OwnObject
 from governor.adapters.kubernetes_objects import Body, Ref, Snapshot
 from governor.adapters.meshes.istio_objects import DESTINATION_RULE, blocked_by, destination_rule
-from governor.adapters.meshes.mesh import Place, Service
+from governor.adapters.meshes.mesh import Place
 from governor.knobs import ConnectionLimits, InFlightCap, OutlierDetection
 
 POLICY = ("spec", "trafficPolicy")
@@ -26,10 +26,14 @@ CONSECUTIVE_GATEWAY = ("outlierDetection", "consecutiveGatewayErrors")
 MAX_EJECTION = ("outlierDetection", "maxEjectionPercent")
 BUDGET_PERCENT = ("retryBudget", "percent")
 BUDGET_FLOOR = ("retryBudget", "minRetryConcurrency")
+BUDGET_INTERVAL = ("retryBudget", "budgetInterval")
+LOCAL_ORIGIN = ("outlierDetection", "consecutiveLocalOriginFailures")
+SPLIT_ORIGIN = ("outlierDetection", "splitExternalLocalOriginErrors")
 LEAST_CONCURRENT_RETRIES = 3
 """Istio's own default of minRetryConcurrency, named because a budget without it has had other defaults."""
 
 Leaves = Mapping[tuple[str, ...], Any]
+LeavesOver = Callable[[Mapping[str, Any]], Leaves]
 
 
 def policy_of(rule: Body | None) -> Mapping[str, Any]:
@@ -46,9 +50,13 @@ def leaf(policy: Mapping[str, Any], path: Sequence[str]) -> Any:
     return found
 
 
-def rule_changes(snapshot: Snapshot, service: Service, leaves: Leaves) -> list[AnyChange]:
-    """Changes that set `leaves` (None: take away) in the host's rule, or in one of the governor's own."""
-    found = destination_rule(snapshot, service)
+def rule_changes(snapshot: Snapshot, place: Place, leaves_over: LeavesOver) -> list[AnyChange]:
+    """Changes that set leaves (None: take away) in the host's rule, or in one of the governor's own.
+
+    `leaves_over` gives them for the traffic policy that is there.
+    """
+    service, found = place.callee, destination_rule(snapshot, place)
+    leaves = leaves_over(policy_of(found[1] if found else None))
     edits = tuple(Edit((*POLICY, *path), ABSENT if value is None else value) for path, value in leaves.items())
     if found is None:
         if all(value is None for value in leaves.values()):
@@ -59,7 +67,7 @@ def rule_changes(snapshot: Snapshot, service: Service, leaves: Leaves) -> list[A
     for path in leaves:
         if (other := blocked_by(rule, path)) is not None:
             raise Inexpressible(
-                f"{other} of {ref} has {path[0]} of its own, which replaces the one at the top: move it there, "
+                f"{other} of {ref} has a policy of its own, which replaces {path[0]} at the top: move it there, "
                 "or leave it to its owner"
             )
     return [Change(ref, edits)]
@@ -90,12 +98,17 @@ def limits_in(policy: Mapping[str, Any], proxies: int) -> ConnectionLimits:
     )
 
 
-def outlier_leaves(value: OutlierDetection) -> Leaves:
-    """Share and failures in a row; to eject nobody the detectors are off, for a share of 0 is read as 10 %."""
+def outlier_leaves(value: OutlierDetection, policy: Mapping[str, Any]) -> Leaves:
+    """Share and failures in a row; to eject nobody all detectors are off, for a share of 0 is read as 10 %."""
     percent = None if value.max_ejection is None else math.floor(value.max_ejection * 100 + 1e-6)
-    if percent == 0:
-        return {MAX_EJECTION: None, CONSECUTIVE_5XX: 0, CONSECUTIVE_GATEWAY: 0}
-    return {MAX_EJECTION: percent, CONSECUTIVE_5XX: value.consecutive_5xx}
+    if percent != 0:
+        return {MAX_EJECTION: percent, CONSECUTIVE_5XX: value.consecutive_5xx}
+    leaves: dict[tuple[str, ...], Any] = {MAX_EJECTION: None, CONSECUTIVE_5XX: 0}
+    if leaf(policy, CONSECUTIVE_GATEWAY) is not None:
+        leaves[CONSECUTIVE_GATEWAY] = 0
+    if leaf(policy, SPLIT_ORIGIN):
+        leaves[LOCAL_ORIGIN] = 0
+    return leaves
 
 
 def outlier_in(policy: Mapping[str, Any]) -> OutlierDetection | None:
@@ -103,17 +116,21 @@ def outlier_in(policy: Mapping[str, Any]) -> OutlierDetection | None:
     if policy.get("outlierDetection") is None:
         return None
     percent, errors = leaf(policy, MAX_EJECTION), leaf(policy, CONSECUTIVE_5XX)
-    off = errors == 0 and not leaf(policy, CONSECUTIVE_GATEWAY)
-    if off:
+    local = leaf(policy, SPLIT_ORIGIN) and leaf(policy, LOCAL_ORIGIN) != 0
+    if errors == 0 and not leaf(policy, CONSECUTIVE_GATEWAY) and not local:
         return OutlierDetection(0.0, None)
     return OutlierDetection(percent / 100 if percent else None, errors or None)
 
 
-def budget_leaves(budget: float | None) -> Leaves:
-    """The retry budget, as a share of active requests."""
+def budget_leaves(budget: float | None, policy: Mapping[str, Any]) -> Leaves:
+    """The retry budget, as a share of active requests; the floor stays where there is one."""
     if budget is None:
-        return {BUDGET_PERCENT: None, BUDGET_FLOOR: None}
-    return {BUDGET_PERCENT: round(budget * 100, 2), BUDGET_FLOOR: LEAST_CONCURRENT_RETRIES}
+        return {BUDGET_PERCENT: None, BUDGET_FLOOR: None, BUDGET_INTERVAL: None}
+    floor = leaf(policy, BUDGET_FLOOR)
+    return {
+        BUDGET_PERCENT: round(budget * 100, 2),
+        BUDGET_FLOOR: LEAST_CONCURRENT_RETRIES if floor is None else floor,
+    }
 
 
 def budget_in(policy: Mapping[str, Any]) -> float | None:
@@ -134,8 +151,3 @@ def per_proxy(total: int | None, proxies: int) -> int | None:
 def over_all(each: int | None, proxies: int) -> int | None:
     """What the proxies allow together; None if they set no limit."""
     return each * proxies if each else None
-
-
-def proxies_of(place: Place) -> int:
-    """Proxies that count by themselves."""
-    return max(1, place.caller_proxies)

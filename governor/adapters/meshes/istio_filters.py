@@ -6,37 +6,50 @@ Buckets and caps count in each proxy. Source: Istio, EnvoyFilter reference; the 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from governor.adapters.inexpressible import Inexpressible
 from governor.adapters.kubernetes_edits import AnyChange, OwnObject
 from governor.adapters.kubernetes_objects import Body, Ref, Snapshot
-from governor.adapters.manifests_istio_filters import high_priority_cap, inbound_rate_limit, token_bucket
+from governor.adapters.manifests_istio_filters import (
+    RATE_LIMIT_FILTER,
+    high_priority_cap,
+    inbound_rate_limit,
+    token_bucket,
+)
 from governor.adapters.meshes.durations import seconds
+from governor.adapters.meshes.istio_callers import gateways_of, ports_of, selector_of, workload_of
 from governor.adapters.meshes.istio_destination import per_proxy
-from governor.adapters.meshes.istio_objects import ENVOY_FILTER, selector_of
-from governor.adapters.meshes.mesh import Place, service_of
+from governor.adapters.meshes.istio_objects import ENVOY_FILTER
+from governor.adapters.meshes.istio_routes import routes_of
+from governor.adapters.meshes.mesh import Place
 
 HIGH = "high"
 """Name of the routes whose requests are of priority HIGH."""
+ROOT_NAMESPACE = "istio-system"
+"""Istio's default; EnvoyFilters in it hold for all namespaces."""
 
 
-def high_cap_changes(snapshot: Snapshot, place: Place, high: int | None, *, routed: bool) -> list[AnyChange]:
+def high_cap_changes(snapshot: Snapshot, place: Place, high: int | None) -> list[AnyChange]:
     """The cap of priority HIGH in the caller's proxies."""
     ref = high_cap_ref(place)
     if high is None:
         return [OwnObject(ref, None)] if snapshot.get(ref) is not None else []
-    if not routed:
+    if not any(entry.get("name") == HIGH for _, entry in routes_of(snapshot, place)[1]):
         raise Inexpressible(
             f"no route of {place.callee.host}'s VirtualService is called `{HIGH}`, so which requests are of "
             "priority HIGH is not known"
         )
+    if gateways_of(snapshot, place):
+        raise Inexpressible(f"{place.caller} is a gateway: caps of priority HIGH are for callers with a sidecar")
     requests = per_proxy(high, place.caller_proxies)
     assert requests is not None
-    spec: dict[str, Any] = {"configPatches": high_priority_cap(place.callee.host, requests)}
-    caller = service_of(place.caller)
-    if caller is not None and (labels := selector_of(snapshot, caller)):
+    patches = high_priority_cap(place.callee.host, requests, ports_of(snapshot, place.callee))
+    spec: dict[str, Any] = {"configPatches": patches}
+    if labels := selector_of(snapshot, *workload_of(place)):
+        # Without it other proxies of the namespace get the cap too, for a service that they do not call.
         spec["workloadSelector"] = {"labels": dict(labels)}
     return [OwnObject(ref, {"spec": spec})]
 
@@ -51,11 +64,8 @@ def high_cap_in(snapshot: Snapshot, place: Place) -> int | None:
 
 def high_cap_ref(place: Place) -> Ref:
     """Where the cap stands: beside the caller, whose proxies it is for."""
-    caller = service_of(place.caller)
-    name, _, namespace = place.caller.partition(".")
-    if caller is not None:
-        name, namespace = caller.name, caller.namespace
-    return Ref(ENVOY_FILTER, namespace or place.callee.namespace, f"{name}-{place.callee.name}-governor-high")
+    name, namespace = workload_of(place)
+    return Ref(ENVOY_FILTER, namespace, f"{name}-{place.callee.name}-governor-high")
 
 
 def limit_changes(snapshot: Snapshot, place: Place, rate: float | None) -> list[AnyChange]:
@@ -67,9 +77,14 @@ def limit_changes(snapshot: Snapshot, place: Place, rate: float | None) -> list[
         raise Inexpressible(
             f"{len(place.apis)} APIs enter here, and which requests belong to which Istio does not know"
         )
-    labels = selector_of(snapshot, place.callee)
+    labels = selector_of(snapshot, place.callee.name, place.callee.namespace)
     if not labels:
         raise Inexpressible(f"{place.callee.host} has no selector, so its workloads cannot be named")
+    if (other := _other_limit(snapshot, ref, labels)) is not None:
+        raise Inexpressible(
+            f"{other} limits the rate of {place.callee.host} already, and two filters of one name share each "
+            "route's settings: take it away, or leave the limit to its owner"
+        )
     patch = inbound_rate_limit(token_bucket(rate / max(1, place.callee_proxies)))
     return [OwnObject(ref, {"spec": {"workloadSelector": {"labels": dict(labels)}, "configPatches": [patch]}})]
 
@@ -87,6 +102,22 @@ def limit_in(snapshot: Snapshot, place: Place) -> float | None:
 def limit_ref(place: Place) -> Ref:
     """Where the limit stands."""
     return Ref(ENVOY_FILTER, place.callee.namespace, f"{place.callee.name}-governor-limit")
+
+
+def _other_limit(snapshot: Snapshot, own: Ref, labels: Mapping[str, str]) -> Ref | None:
+    """Somebody else's EnvoyFilter with a local rate limit for pods of these labels."""
+    for ref in snapshot.index(ENVOY_FILTER, _limited).get("limit", ()):
+        spec = snapshot.objects[ref]["spec"]
+        wanted = (spec.get("workloadSelector") or {}).get("labels") or {}
+        if ref != own and ref.namespace in {own.namespace, ROOT_NAMESPACE} and wanted.items() <= labels.items():
+            return ref
+    return None
+
+
+def _limited(ref: Ref, body: Body) -> Iterator[str]:
+    del ref
+    if any(RATE_LIMIT_FILTER in json.dumps(patch) for patch in body["spec"].get("configPatches") or ()):
+        yield "limit"
 
 
 def _patches(body: Body | None) -> list[Mapping[str, Any]]:

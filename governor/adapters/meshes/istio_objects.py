@@ -1,7 +1,8 @@
 """Istio's objects of one host: which VirtualService and DestinationRule speak of it.
 
 Host names without a dot are completed with the object's namespace, all others are taken as they are.
-Source: Istio, VirtualService and DestinationRule references ("host": short names).
+Sources: Istio, VirtualService and DestinationRule references ("host": short names), "Delegate"; a port's own
+policy, and a subset's, replace blocks of the top level as `pilot/pkg/networking/util` merges them (1.31).
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from governor.adapters.inexpressible import Inexpressible
-from governor.adapters.kubernetes_objects import Body, Kind, Ref, Snapshot, labels_of
+from governor.adapters.kubernetes_objects import Body, Kind, Ref, Snapshot
+from governor.adapters.meshes.istio_callers import gateways_of, selector_of, workload_of
 from governor.adapters.meshes.mesh import Place, Service, service_of
 
 GROUP = "networking.istio.io"
@@ -21,101 +23,182 @@ MESH_GATEWAY = "mesh"
 """The gateway that stands for all sidecars; the default where a VirtualService names none."""
 
 Found = tuple[Ref, Body]
+HostKey = tuple[str, str]
+"""Name and namespace of a service; or `*` and what a wildcard host ends in."""
 
 
 def full_host(host: str, namespace: str) -> str:
     """The host as metrics call it."""
-    return host if "." in host else f"{host}.{namespace}.svc.cluster.local"
+    return host if "." in host or host == "*" else f"{host}.{namespace}.svc.cluster.local"
 
 
-def _same_host(host: str, namespace: str, service: Service) -> bool:
+def _key(host: str, namespace: str) -> HostKey | None:
+    if host.startswith("*"):
+        return "*", host[1:]
     named = service_of(full_host(host, namespace))
-    return named is not None and (named.name, named.namespace) == (service.name, service.namespace)
+    return None if named is None else (named.name, named.namespace)
 
 
-def _rule_hosts(ref: Ref, body: Body) -> Iterator[tuple[str, str]]:
-    named = service_of(full_host(str(body["spec"].get("host", "")), ref.namespace))
-    if named is not None:
-        yield named.name, named.namespace
+def _rule_hosts(ref: Ref, body: Body) -> Iterator[HostKey]:
+    if (key := _key(str(body["spec"].get("host", "")), ref.namespace)) is not None:
+        yield key
 
 
-def _routed_hosts(ref: Ref, body: Body) -> Iterable[tuple[str, str]]:
-    hosts = set()
+def _routed_hosts(ref: Ref, body: Body) -> Iterable[HostKey]:
+    hosts = (
+        str(route.get("destination", {}).get("host", ""))
+        for entry in body["spec"].get("http") or ()
+        for route in entry.get("route") or ()
+    )
+    return {key for host in hosts if (key := _key(host, ref.namespace)) is not None}
+
+
+def _spoken_for(ref: Ref, body: Body) -> Iterable[HostKey]:
+    """Hosts whose requests this VirtualService takes in sidecars."""
+    if MESH_GATEWAY not in _named_gateways(ref, body):
+        return set()
+    return {
+        key for host in body["spec"].get("hosts") or () if (key := _key(str(host), ref.namespace)) is not None
+    }
+
+
+def _delegated(ref: Ref, body: Body) -> Iterator[tuple[str, str]]:
     for entry in body["spec"].get("http") or ():
-        for route in entry.get("route") or ():
-            named = service_of(full_host(str(route.get("destination", {}).get("host", "")), ref.namespace))
-            if named is not None:
-                hosts.add((named.name, named.namespace))
-    return hosts
+        if (to := entry.get("delegate")) is not None:
+            yield to.get("name", ""), to.get("namespace") or ref.namespace
 
 
-def destination_rule(snapshot: Snapshot, service: Service) -> Found | None:
-    """The rule of a host, None if there is none; Inexpressible if several might apply.
+def destination_rule(snapshot: Snapshot, place: Place) -> Found | None:
+    """The rule of the callee's host, None if there is none; Inexpressible if several might apply.
 
-    Rules with a workloadSelector are for some clients only, and are left out.
+    Also Inexpressible where only a wildcard's rule applies: one for the host alone would replace it whole.
     """
-    refs = snapshot.index(DESTINATION_RULE, _rule_hosts).get((service.name, service.namespace), ())
-    found = [(ref, snapshot.objects[ref]) for ref in refs]
+    service = place.callee
+    hosts = snapshot.index(DESTINATION_RULE, _rule_hosts)
+    found = [(ref, snapshot.objects[ref]) for ref in hosts.get((service.name, service.namespace), ())]
+    for ref, body in found:
+        if _is_only_for(body, snapshot, place, ref.namespace):
+            raise Inexpressible(
+                f"{ref} is for {place.caller} alone (workloadSelector) and comes before what holds for all "
+                "callers: set its trafficPolicy by hand, or remove the selector"
+            )
     found = [(ref, body) for ref, body in found if not body["spec"].get("workloadSelector")]
     if len(found) > 1:
-        names = ", ".join(str(ref) for ref, _ in found)
-        raise Inexpressible(f"{names} are all of {service.host}, and which of them holds depends on the client")
+        raise Inexpressible(
+            f"{_names(found)} are all of {service.host}, and which of them holds depends on the client: "
+            "merge them"
+        )
+    if not found:
+        _refuse_wildcards(hosts, service, "rule")
     return found[0] if found else None
 
 
 def virtual_service(snapshot: Snapshot, place: Place) -> Found | None:
     """The VirtualService whose routes lead this caller to the callee; Inexpressible if several do.
 
-    A caller that is a service of the cluster uses those of the mesh, any other (an ingress gateway) those that
-    are bound to gateways where there are any.
+    A gateway uses those that are bound to it, everybody else those of the mesh. A delegate, which names neither
+    hosts nor gateways, belongs where those that delegate to it belong.
     """
     service = place.callee
     refs = snapshot.index(VIRTUAL_SERVICE, _routed_hosts).get((service.name, service.namespace), ())
-    found = [(ref, snapshot.objects[ref]) for ref in refs]
-    inside = [pair for pair in found if MESH_GATEWAY in (pair[1]["spec"].get("gateways") or (MESH_GATEWAY,))]
-    outside = [pair for pair in found if set(pair[1]["spec"].get("gateways") or ()) - {MESH_GATEWAY}]
-    found = inside if service_of(place.caller) is not None or not outside else outside
+    bound = {ref: _gateways(snapshot, ref) for ref in refs}
+    inside = [(ref, snapshot.objects[ref]) for ref in refs if MESH_GATEWAY in bound[ref]]
+    outside = [(ref, snapshot.objects[ref]) for ref in refs if bound[ref] - {MESH_GATEWAY}]
+    here = gateways_of(snapshot, place)
+    if here is None and inside and outside and inside != outside:
+        raise Inexpressible(
+            f"{_names(outside)} and {_names(inside)} lead to {service.host}, and whether {place.caller} is a "
+            f"gateway is not known: no Service of that name says which pods it is"
+        )
+    if here is None:
+        found = inside or outside
+    elif here:
+        found = [(ref, body) for ref, body in outside if bound[ref] & here]
+    else:
+        found = inside
     if len(found) > 1:
-        names = ", ".join(str(ref) for ref, _ in found)
-        raise Inexpressible(f"{names} all lead to {service.host}, and which of them holds is undefined")
+        raise Inexpressible(
+            f"{_names(found)} all lead to {service.host}, and which of them holds is undefined: merge them"
+        )
     return found[0] if found else None
+
+
+def refuse_own_route(snapshot: Snapshot, place: Place) -> None:
+    """Inexpressible where a VirtualService of the governor's own would take requests from one of the user's."""
+    service = place.callee
+    if gateways_of(snapshot, place):
+        raise Inexpressible(
+            f"no VirtualService of the gateway {place.caller} leads to {service.host}: write its route first"
+        )
+    hosts = snapshot.index(VIRTUAL_SERVICE, _spoken_for)
+    for ref in hosts.get((service.name, service.namespace), ()):
+        raise Inexpressible(
+            f"{ref} takes the requests for {service.host}, but no http route of it leads there: a second one "
+            "for the same host is undefined"
+        )
+    _refuse_wildcards(hosts, service, "VirtualService")
+
+
+def _refuse_wildcards(hosts: Mapping[Any, tuple[Ref, ...]], service: Service, what: str) -> None:
+    ends = ("", *(service.host[at:] for at, letter in enumerate(service.host) if letter == "."))
+    for end in ends:
+        for ref in hosts.get(("*", end), ()):
+            raise Inexpressible(
+                f"{ref} of *{end} covers {service.host}, and a {what} for this host alone would replace it: "
+                f"write one for {service.host} with its settings"
+            )
+
+
+def _gateways(snapshot: Snapshot, ref: Ref) -> frozenset[str]:
+    """The gateways that a VirtualService is bound to, as `namespace/name`, or `mesh`."""
+    body = snapshot.objects[ref]
+    if body["spec"].get("hosts"):
+        return _named_gateways(ref, body)
+    roots = snapshot.index(VIRTUAL_SERVICE, _delegated).get((ref.name, ref.namespace), ())
+    return frozenset().union(*(_named_gateways(root, snapshot.objects[root]) for root in roots))
+
+
+def _named_gateways(ref: Ref, body: Body) -> frozenset[str]:
+    names = body["spec"].get("gateways") or (MESH_GATEWAY,)
+    return frozenset(name if name == MESH_GATEWAY or "/" in name else f"{ref.namespace}/{name}" for name in names)
 
 
 def entries(found: Found, service: Service) -> list[tuple[int, Mapping[str, Any]]]:
     """Entries of `spec.http` that lead to this service and no other, with their positions."""
     ref, body = found
+    wanted = (service.name, service.namespace)
     return [
         (position, entry)
         for position, entry in enumerate(body["spec"].get("http") or ())
         if entry.get("route")
         and all(
-            _same_host(str(route.get("destination", {}).get("host", "")), ref.namespace, service)
+            _key(str(route.get("destination", {}).get("host", "")), ref.namespace) == wanted
             for route in entry["route"]
         )
     ]
 
 
-def selector_of(snapshot: Snapshot, service: Service) -> Mapping[str, str]:
-    """The labels by which the service finds its pods; empty if it has none or is not there."""
-    from governor.adapters.kubernetes_objects import SERVICE
-
-    body = snapshot.get(Ref(SERVICE, service.namespace, service.name))
-    found: Mapping[str, str] = (body or {}).get("spec", {}).get("selector") or {}
-    return found
-
-
-def is_own(body: Body) -> bool:
-    """Whether the governor made this object."""
-    return labels_of(body).get("app.kubernetes.io/managed-by") == "mesh-governor"
-
-
 def blocked_by(rule: Body, block: Sequence[str]) -> str | None:
-    """A subset or port whose own policy replaces `block` of the top level, in words; None if there is none."""
+    """A subset or port whose own policy replaces `block` of the top level, in words; None if there is none.
+
+    A port's policy replaces all blocks, those that it does not name as well.
+    """
     top = block[0]
+    policy = rule["spec"].get("trafficPolicy") or {}
+    for port in policy.get("portLevelSettings") or ():
+        return f"port {port.get('port', {}).get('number')}"
     for subset in rule["spec"].get("subsets") or ():
-        if top in (subset.get("trafficPolicy") or {}):
+        own = subset.get("trafficPolicy") or {}
+        if top in own or (own.get("portLevelSettings") and top != "retryBudget"):
             return f"subset {subset.get('name')}"
-    for port in (rule["spec"].get("trafficPolicy") or {}).get("portLevelSettings") or ():
-        if top in port:
-            return f"port {port.get('port', {}).get('number')}"
     return None
+
+
+def _is_only_for(rule: Body, snapshot: Snapshot, place: Place, namespace: str) -> bool:
+    wanted = (rule["spec"].get("workloadSelector") or {}).get("matchLabels") or {}
+    name, where = workload_of(place)
+    return bool(wanted) and where == namespace and wanted.items() <= selector_of(snapshot, name, where).items()
+
+
+def _names(found: Iterable[Found]) -> str:
+    return ", ".join(str(ref) for ref, _ in found)

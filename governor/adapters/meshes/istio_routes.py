@@ -12,15 +12,21 @@ from typing import Any
 from governor.adapters.inexpressible import Inexpressible
 from governor.adapters.kubernetes_edits import ABSENT, AnyChange, Change, Edit, FieldPath, OwnObject
 from governor.adapters.kubernetes_objects import Body, Ref, Snapshot
-from governor.adapters.manifests import largest_remainder
 from governor.adapters.meshes.durations import milliseconds, seconds
-from governor.adapters.meshes.istio_objects import VIRTUAL_SERVICE, Found, entries, virtual_service
+from governor.adapters.meshes.istio_objects import (
+    VIRTUAL_SERVICE,
+    Found,
+    entries,
+    refuse_own_route,
+    virtual_service,
+)
 from governor.adapters.meshes.mesh import Place
+from governor.adapters.meshes.shares import Destination, service_names, shares_of, weight_edits
 from governor.knobs import BackendWeights, Timeout
 
 DEFAULT_ATTEMPTS = 2
 """Istio's own retries where a route has no stanza."""
-REFUSED_WITHOUT_ATTEMPTS = ("retryOn", "perTryTimeout", "retryRemoteLocalities", "retryIgnorePreviousHosts")
+REFUSED_WITHOUT_ATTEMPTS = ("retryOn", "perTryTimeout", "retryRemoteLocalities")
 """Fields that must not stand beside `attempts: 0`."""
 
 Routes = Sequence[tuple[int, Mapping[str, Any]]]
@@ -34,7 +40,7 @@ def routes_of(snapshot: Snapshot, place: Place) -> tuple[Found | None, Routes]:
 
 
 def timeout_changes(snapshot: Snapshot, place: Place, value: Timeout) -> list[AnyChange]:
-    """Timeout of the request and of each try."""
+    """Timeout of the request and of each try; the latter is left out where a route has no retries."""
     wanted = [None if s is None else milliseconds(s) for s in (value.request_s, value.per_try_s)]
     if value.request_s is not None and value.per_try_s is not None and value.per_try_s > value.request_s:
         raise Inexpressible(f"a try of {wanted[1]} cannot outlast its request of {wanted[0]}")
@@ -46,11 +52,17 @@ def timeout_changes(snapshot: Snapshot, place: Place, value: Timeout) -> list[An
         if wanted[1] is None:
             if "perTryTimeout" in retries:
                 found.append(Edit((*at, "retries", "perTryTimeout"), ABSENT))
-        elif retries.get("attempts") != 0:
+        elif entry.get("retries") is not None and not retries.get("attempts"):
+            if value.request_s is None:
+                raise Inexpressible(
+                    f"spec.http[{position}] of the VirtualService to {place.callee.host} has no retries, and a "
+                    "perTryTimeout may not stand beside attempts: 0: set a timeout of the request"
+                )
+        else:
             found.append(Edit((*at, "retries", "perTryTimeout"), wanted[1]))
-            if "attempts" not in retries:
-                # A stanza without attempts is read as attempts: 0, beside which no timeout may stand.
-                found.append(Edit((*at, "retries", "attempts"), DEFAULT_ATTEMPTS))
+            # A stanza without attempts is read as attempts: 0, beside which no perTryTimeout may stand: so the
+            # number belongs to this knob as well, whoever else lets go of it.
+            found.append(Edit((*at, "retries", "attempts"), retries.get("attempts", DEFAULT_ATTEMPTS)))
         return found
 
     return _route_changes(snapshot, place, edits, nothing=wanted == [None, None])
@@ -74,7 +86,7 @@ def attempts_changes(snapshot: Snapshot, place: Place, attempts: int | None) -> 
         retries = entry.get("retries") or {}
         if attempts is None:
             # Without attempts a stanza would mean attempts: 0: what stands beside it goes as well.
-            return [Edit((*at, key), ABSENT) for key in ("attempts", "perTryTimeout") if key in retries]
+            return [Edit((*at, key), ABSENT) for key in retries]
         found = [Edit((*at, "attempts"), attempts)]
         if attempts == 0:
             found += [Edit((*at, key), ABSENT) for key in REFUSED_WITHOUT_ATTEMPTS if key in retries]
@@ -99,54 +111,46 @@ def weight_changes(snapshot: Snapshot, place: Place, value: BackendWeights) -> l
     split = [(position, entry) for position, entry in routes if len(entry["route"]) > 1]
     if not split:
         raise Inexpressible(f"no route of {found[0]} splits {place.callee.host} between two destinations")
-    edits = []
-    for position, entry in split:
-        shares = _shares_for(entry, value, found[0])
-        for number, weight in enumerate(largest_remainder(shares)):
-            edits.append(Edit(("spec", "http", position, "route", number, "weight"), weight))
+    edits = [
+        edit
+        for position, entry in split
+        for edit in weight_edits(found[0], _destinations(position, entry, found[0].namespace), value)
+    ]
     return [Change(found[0], tuple(edits))]
 
 
-def _shares_for(entry: Mapping[str, Any], value: BackendWeights, ref: Ref) -> list[float]:
-    wanted = dict(value.shares)
-    names = [backend_of(route) for route in entry["route"]]
-    strangers = sorted(set(names) ^ set(wanted))
-    if strangers:
-        raise Inexpressible(
-            f"{strangers[0]} is not both a destination of {ref} and a backend that metrics know: subsets are to "
-            "be called as the version label says"
-        )
-    return [wanted[name] for name in names]
-
-
-def weights_in(routes: Routes) -> BackendWeights | None:
+def weights_in(found: Found | None, routes: Routes, backends: Sequence[str]) -> BackendWeights | None:
     """The shares of the last entry that splits."""
-    for _, entry in reversed(routes):
-        numbers = [float(route.get("weight", 0)) for route in entry["route"]]
-        if len(numbers) > 1 and sum(numbers) > 0:
-            names = [backend_of(route) for route in entry["route"]]
-            return BackendWeights(tuple(zip(names, (n / sum(numbers) for n in numbers), strict=True)))
+    for position, entry in reversed(routes):
+        if found is not None and len(entry["route"]) > 1:
+            return shares_of(_destinations(position, entry, found[0].namespace), backends)
     return None
 
 
-def backend_of(route: Mapping[str, Any]) -> str:
-    """The subset, or the host where a destination names none."""
-    destination = route["destination"]
-    return str(destination.get("subset") or destination["host"])
+def _destinations(position: int, entry: Mapping[str, Any], namespace: str) -> list[Destination]:
+    """The entry's destinations, called as their subset, or as their host where they name none."""
+    found = []
+    for number, route in enumerate(entry["route"]):
+        to = route["destination"]
+        names = (str(to["subset"]),) if to.get("subset") else service_names(str(to["host"]), namespace)
+        path = ("spec", "http", position, "route", number, "weight")
+        found.append(Destination(path, names, float(route.get("weight", 0))))
+    return found
 
 
 def _route_changes(snapshot: Snapshot, place: Place, edits: EntryEdits, *, nothing: bool) -> list[AnyChange]:
     found, routes = routes_of(snapshot, place)
     if found is None:
-        return [] if nothing else _own_route(place, edits)
+        return [] if nothing else _own_route(snapshot, place, edits)
     if not routes:
         raise Inexpressible(f"every route of {found[0]} to {place.callee.host} leads to other hosts as well")
     made = [edit for position, entry in routes for edit in edits(position, entry)]
     return [Change(found[0], tuple(made))]
 
 
-def _own_route(place: Place, edits: EntryEdits) -> list[AnyChange]:
+def _own_route(snapshot: Snapshot, place: Place, edits: EntryEdits) -> list[AnyChange]:
     """A VirtualService of the governor's own, where nobody routes to the host yet."""
+    refuse_own_route(snapshot, place)
     service = place.callee
     ref = Ref(VIRTUAL_SERVICE, service.namespace, f"{service.name}-governor")
     entry: Body = {"route": [{"destination": {"host": service.host}}]}

@@ -7,11 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from governor.adapters.meshes import istio
+from governor.adapters.meshes import cilium, envoy_gateway, gateway_api, istio, knative, linkerd, smi
 from governor.adapters.meshes.mesh import Mesh
 from governor.errors import DocumentError
 
-MESHES: tuple[Mesh, ...] = (istio.MESH,)
+MESHES: tuple[Mesh, ...] = (
+    istio.MESH,
+    envoy_gateway.MESH,
+    linkerd.MESH,
+    smi.MESH,
+    smi.OLDER,
+    knative.MESH,
+    cilium.MESH,
+    gateway_api.MESH,
+)
 
 
 def meshes_called(names: Iterable[str]) -> tuple[Mesh, ...]:

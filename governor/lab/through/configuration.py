@@ -13,6 +13,12 @@ from governor.lab.layout import Layout
 HOME = ("127.0.77.1", 19000)
 
 
+OWN_NAMESPACE = "mesh-governor"
+"""The governor's, for its before-images."""
+MAY_EDIT = {"mesh-governor.github.io/may-edit": "all"}
+"""Annotation of a lab's objects: whoever runs a lab means to have it governed."""
+
+
 class Configuration(Protocol):
     """Brings the Envoys of one lab their configuration."""
 
@@ -29,6 +35,10 @@ class Configuration(Protocol):
         Raises LabError if the control plane does not start or refuses an object, OSError if a file cannot be
         written.
         """
+
+    @property
+    def kubeconfig(self) -> Path | None:
+        """How to reach the cluster that the Envoys are configured from; None without one."""
 
     def describe(self) -> Sequence[str]:
         """What a user should know about it, line by line."""
@@ -49,6 +59,11 @@ class FileConfiguration:
     def prepare(self, scenario: Scenario, layout: Layout, directory: Path) -> dict[str, Path]:
         """Write them."""
         return write_envoy_files(scenario, layout, directory)
+
+    @property
+    def kubeconfig(self) -> Path | None:
+        """There is no cluster."""
+        return None
 
     def describe(self) -> Sequence[str]:
         """Nothing that the lab itself does not say."""

@@ -13,6 +13,7 @@ from typing import Any
 from governor.lab.bed.envoy_gateway import CONTROLLER
 from governor.lab.documents import Api, DataPlane, Scenario
 from governor.lab.layout import INGRESS, Edge, Layout, dns, entering_apis
+from governor.lab.through.configuration import MAY_EDIT, OWN_NAMESPACE
 from governor.lab.through.durations import milliseconds
 
 Document = dict[str, Any]
@@ -39,6 +40,7 @@ def objects(scenario: Scenario, layout: Layout) -> list[Document]:
     space = dns(scenario.name)
     found: list[Document] = [
         {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": space}},
+        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": OWN_NAMESPACE}},
         {
             "apiVersion": GATEWAY,
             "kind": "GatewayClass",
@@ -193,5 +195,5 @@ def _backend(service: str, number: int) -> Document:
 
 
 def _document(space: str, version: str, kind: str, name: str, spec: Document) -> Document:
-    metadata = {"name": name, "namespace": dns(space)}
+    metadata = {"name": name, "namespace": dns(space), "annotations": MAY_EDIT}
     return {"apiVersion": version, "kind": kind, "metadata": metadata, "spec": spec}

@@ -80,6 +80,11 @@ class IstioConfiguration:
             write_json(paths[caller], content)
         return paths
 
+    @property
+    def kubeconfig(self) -> Path | None:
+        """Of the administrator of the lab's API server."""
+        return self.bed.kubeconfig
+
     def describe(self) -> Sequence[str]:
         """How to reach the API server."""
         return (f"cluster   KUBECONFIG={self.bed.kubeconfig}",)

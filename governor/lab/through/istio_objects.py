@@ -14,6 +14,7 @@ from typing import Any
 
 from governor.lab.documents import DataPlane, Scenario
 from governor.lab.layout import INGRESS, Edge, Layout, dns
+from governor.lab.through.configuration import MAY_EDIT, OWN_NAMESPACE
 from governor.lab.through.durations import milliseconds
 
 Document = dict[str, Any]
@@ -45,8 +46,10 @@ def unsupported(plane: DataPlane) -> list[str]:
 
 def objects(scenario: Scenario, layout: Layout) -> list[Document]:
     """Everything, in the order in which it is to be applied."""
-    namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": dns(scenario.name)}}
-    found: list[Document] = [namespace]
+    found: list[Document] = [
+        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
+        for name in (dns(scenario.name), OWN_NAMESPACE)
+    ]
     for service in layout.replica_ports:
         edges = [edge for edge in layout.edges if edge.callee == service]
         if edges:
@@ -179,5 +182,5 @@ def sidecar(scenario: Scenario, layout: Layout, caller: str) -> Document:
 
 
 def _document(scenario: Scenario, kind: str, name: str, spec: Document) -> Document:
-    metadata = {"name": dns(name), "namespace": dns(scenario.name)}
+    metadata = {"name": dns(name), "namespace": dns(scenario.name), "annotations": MAY_EDIT}
     return {"apiVersion": NETWORKING, "kind": kind, "metadata": metadata, "spec": spec}

@@ -17,6 +17,7 @@ from governor.errors import LabError
 from governor.lab.document_files import load_scenario
 from governor.lab.documents import Scenario
 from governor.lab.envoy_process import envoy_version
+from governor.lab.through.choice import Through
 from tests.benchmarks.closed_loop import smoke
 from tests.benchmarks.closed_loop.arms import ARM_NAMES, Skipped, arms_for
 from tests.benchmarks.closed_loop.lanes import NETWORK, TRIES, Finished, Lanes
@@ -52,6 +53,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--network", default=NETWORK, help=f"labs listen on this with .1, .2, ... after it (default: {NETWORK})"
     )
+    parser.add_argument(
+        "--through", choices=["istiod"], default=None, help="configure the Envoys by this (default: by files)"
+    )
     parser.add_argument("--short", action="store_true", help="a smoke check of one to two minutes, as in CI")
 
 
@@ -69,7 +73,7 @@ def main(asked: argparse.Namespace) -> int:
         scenarios = [smoke.shortened(load_scenario(name)) for name in smoke.SCENARIOS]
     arms = smoke.ARMS if asked.short else asked.arm or ARM_NAMES
     count = asked.seeds or (1 if asked.short else SEEDS)
-    trials, skipped = plan(scenarios, arms, range(asked.first_seed, asked.first_seed + count))
+    trials, skipped = plan(scenarios, arms, range(asked.first_seed, asked.first_seed + count), asked.through)
     finished: list[Finished] = []
     signal.signal(signal.SIGTERM, _interrupt)
     with watching(trials, lanes) as watch:
@@ -107,7 +111,9 @@ def judged(runs: Runs) -> list[Row]:
     return TARGETS[runs.scenario.name](runs)
 
 
-def plan(scenarios: Sequence[Scenario], arms: Sequence[str], seeds: range) -> tuple[list[Trial], list[Skipped]]:
+def plan(
+    scenarios: Sequence[Scenario], arms: Sequence[str], seeds: range, through: Through | None = None
+) -> tuple[list[Trial], list[Skipped]]:
     """All trials, seed by seed, so that the arms of one seed run near each other; and what is left out."""
     trials, skipped = [], []
     for scenario in scenarios:
@@ -115,7 +121,7 @@ def plan(scenarios: Sequence[Scenario], arms: Sequence[str], seeds: range) -> tu
     for seed in seeds:
         for scenario in scenarios:
             for arm, changed in arms_for(scenario, arms)[0]:
-                trials.append(Trial(changed.model_copy(update={"seed": seed}), arm.name, arm.governed))
+                trials.append(Trial(changed.model_copy(update={"seed": seed}), arm.name, arm.governed, through))
     return trials, skipped
 
 

@@ -23,6 +23,7 @@ from governor.lab.governed import run_governed
 from governor.lab.mesh import MeshLab
 from governor.lab.processes import tie_to_parent
 from governor.lab.results import LoadResult
+from governor.lab.through.choice import Through, configuration
 from governor.policy import load_policies
 from tests.benchmarks.closed_loop.pulse import Pulse
 
@@ -37,6 +38,8 @@ class Trial:
     scenario: Scenario
     arm: str
     governed: bool
+    through: Through | None = None
+    """The control plane that configures the Envoys; None: files."""
 
     @property
     def name(self) -> str:
@@ -69,7 +72,11 @@ class Outcome:
 
 def write_trial(trial: Trial, directory: Path) -> None:
     """Put the trial where its process looks for it."""
-    content = {"scenario": trial.scenario.model_dump(mode="json"), "governed": trial.governed}
+    content = {
+        "scenario": trial.scenario.model_dump(mode="json"),
+        "governed": trial.governed,
+        "through": trial.through,
+    }
     (directory / "trial.json").write_text(json.dumps(content), encoding="utf-8")
 
 
@@ -87,7 +94,8 @@ def run_trial(directory: Path, address: str) -> None:
     scenario = Scenario.model_validate(content["scenario"])
     writes: list[Write] = []
     blind = 0
-    with MeshLab(scenario, directory / "lab", address) as lab, Pulse() as pulse:
+    configured = configuration(content["through"])
+    with MeshLab(scenario, directory / "lab", address, configuration=configured) as lab, Pulse() as pulse:
         if content["governed"]:
             options = CycleOptions(load_policies([PRESET]), enforce=True, period_s=PERIOD_S, window_s=PERIOD_S)
             governed = run_governed(lab, options)

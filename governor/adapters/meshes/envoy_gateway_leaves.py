@@ -1,0 +1,210 @@
+"""Leaves of a BackendTrafficPolicy: caps, connection limits, outlier detection, retries, budget, timeouts.
+
+The definition fills in what a block leaves out. Those leaves are named here as well: they would stay behind when
+ours go, and a block that only we brought would stay in force. For the same reason a block is not begun where a
+policy above has it: what is filled in would hide what stands there. Limits count in each proxy of the Gateway,
+for each rule. Source: Envoy Gateway, BackendTrafficPolicy reference; read in the code of 1.9.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from governor.adapters.inexpressible import Inexpressible
+from governor.adapters.kubernetes_edits import ABSENT, Edit, FieldPath, value_at
+from governor.adapters.meshes.durations import gateway_duration, seconds
+from governor.adapters.meshes.envoy_gateway_policies import Site
+from governor.knobs import ConnectionLimits, InFlightCap, OutlierDetection, RetryPolicy, Timeout
+
+
+@dataclass(frozen=True)
+class Block:
+    """A mapping in a policy, and what the definition fills in where it is there."""
+
+    path: FieldPath
+    filled_in: Mapping[str, Any] = field(default_factory=dict)
+    whole: bool = False
+    """It is one knob's alone: without a value all of it goes."""
+
+
+BREAKER = Block(
+    ("circuitBreaker",),
+    dict.fromkeys(("maxConnections", "maxPendingRequests", "maxParallelRequests", "maxParallelRetries"), 1024),
+)
+PASSIVE = Block(
+    ("healthCheck", "passive"),
+    {
+        "consecutive5XxErrors": 5,
+        "maxEjectionPercent": 10,
+        "interval": "3s",
+        "baseEjectionTime": "30s",
+        "consecutiveLocalOriginFailures": 5,
+        "splitExternalLocalOriginErrors": False,
+        "alwaysEjectOneEndpoint": False,
+    },
+    whole=True,
+)
+RETRY = Block(("retry",), {"numRetries": 2})
+HTTP_TIMEOUT = Block(("timeout", "http"))
+ENVOYS_MAX_EJECTION = 0.1
+"""What a maxEjectionPercent of 0 comes to."""
+
+Leaves = Mapping[str, Any]
+"""Values (None: take away) by path within a block, with dots."""
+
+
+def edits_in(site: Site, block: Block, leaves: Leaves) -> list[Edit]:
+    """Edits that set `leaves` of a block (None: take away), and name what the definition would fill in."""
+    now = site.policy[1] if site.policy else {}
+    at: FieldPath = ("spec", *block.path)
+    there = value_at(now, at) is not ABSENT
+    nothing = all(value is None for value in leaves.values())
+    if nothing and not there:
+        return []
+    others = [key for key in block.filled_in if key not in leaves]
+    if others and not there:
+        for ref, body in site.above:
+            if value_at(body, at) is not ABSENT:
+                raise Inexpressible(
+                    f"{ref} has {'.'.join(map(str, block.path))}, and a policy of {site.route.ref} that began "
+                    "one would hide the rest of it: write that block into a policy of the route, with mergeType"
+                )
+    edits = [Edit((*at, *leaf.split(".")), ABSENT if value is None else value) for leaf, value in leaves.items()]
+    for key in others:
+        current = value_at(now, (*at, key))
+        if nothing and block.whole:
+            edits.append(Edit((*at, key), ABSENT))
+        elif not nothing or current is not ABSENT:
+            edits.append(Edit((*at, key), block.filled_in[key] if current is ABSENT else current))
+    return edits
+
+
+def _said(site: Site, block: Block, key: str) -> Any:
+    """A leaf of a block, as filled in where the block is there without it; ABSENT without the block."""
+    found = site.said((*block.path, key))
+    if found is ABSENT and site.said(block.path) is not ABSENT:
+        return block.filled_in.get(key, ABSENT)
+    return found
+
+
+def cap_edits(site: Site, value: InFlightCap, proxies: int) -> list[Edit]:
+    """The one cap that there is, for requests of every class: that of the default class.
+
+    Envoy Gateway's routes have no priority, so requests of the high class count in this cap as well.
+    """
+    if value.default is None and value.high is not None:
+        raise Inexpressible("Envoy Gateway has one cap for all requests, and none for priority HIGH alone")
+    return edits_in(site, BREAKER, {"maxParallelRequests": _each(site, value.default, proxies)})
+
+
+def cap_in(site: Site, proxies: int) -> InFlightCap | None:
+    """The cap in force; of both classes, as they share it."""
+    each = _said(site, BREAKER, "maxParallelRequests")
+    return None if each is ABSENT else InFlightCap(int(each) * proxies, int(each) * proxies)
+
+
+def limit_edits(site: Site, value: ConnectionLimits, proxies: int) -> list[Edit]:
+    """Connections, and requests that wait for one."""
+    leaves = {
+        "maxConnections": _each(site, value.max_connections, proxies),
+        "maxPendingRequests": _each(site, value.max_pending_requests, proxies),
+    }
+    return edits_in(site, BREAKER, leaves)
+
+
+def limits_in(site: Site, proxies: int) -> ConnectionLimits | None:
+    """The inverse of `limit_edits`."""
+    found = [_said(site, BREAKER, key) for key in ("maxConnections", "maxPendingRequests")]
+    if all(each is ABSENT for each in found):
+        return None
+    return ConnectionLimits(*(None if each is ABSENT else int(each) * proxies for each in found))
+
+
+def _each(site: Site, total: int | None, proxies: int) -> int | None:
+    """Each proxy's part, rounded up."""
+    if total is None:
+        return None
+    if total < 1:
+        raise Inexpressible("Envoy Gateway takes a limit of 0 at its word: no request would pass")
+    if len(site.route.rules) > 1:
+        raise Inexpressible(
+            f"{len(site.route.rules)} rules of {site.route.ref} lead to this service, and Envoy Gateway counts "
+            "for each by itself: make them one rule"
+        )
+    return math.ceil(total / proxies)
+
+
+def outlier_edits(site: Site, value: OutlierDetection) -> list[Edit]:
+    """Largest share, in whole percent, rounded down; and failures in a row."""
+    percent = None if value.max_ejection is None else math.floor(value.max_ejection * 100 + 1e-6)
+    if percent == 0:
+        raise Inexpressible("Envoy Gateway reads a maxEjectionPercent of 0 as Envoy's 10 %: 1 % is the least")
+    if value.consecutive_5xx is not None and value.consecutive_5xx < 1:
+        raise Inexpressible("Envoy Gateway cannot switch off consecutive5XxErrors: 1 is the least")
+    leaves = {"consecutive5XxErrors": value.consecutive_5xx, "maxEjectionPercent": percent}
+    return edits_in(site, PASSIVE, leaves)
+
+
+def outlier_in(site: Site) -> OutlierDetection | None:
+    """The inverse of `outlier_edits`; None if there is no passive health check."""
+    percent, errors = (_said(site, PASSIVE, key) for key in ("maxEjectionPercent", "consecutive5XxErrors"))
+    if percent is ABSENT:
+        return None
+    return OutlierDetection(percent / 100 or ENVOYS_MAX_EJECTION, int(errors))
+
+
+def attempts_edits(site: Site, value: RetryPolicy) -> list[Edit]:
+    """Retries after the first attempt; which answers are tried again stays as it is."""
+    return edits_in(site, RETRY, {"numRetries": value.attempts})
+
+
+def attempts_in(site: Site) -> int | None:
+    """The inverse of `attempts_edits`."""
+    found = _said(site, RETRY, "numRetries")
+    return None if found is ABSENT else int(found)
+
+
+def budget_edits(site: Site, value: RetryPolicy) -> list[Edit]:
+    """The budget as a share of active requests, in whole percent, rounded down."""
+    share = None if value.budget is None else math.floor(value.budget * 100 + 1e-6)
+    at = "retryBudget.percent"
+    leaves = {f"{at}.numerator": share, f"{at}.denominator": None if share is None else 100}
+    return [] if share is None and budget_in(site) is None else edits_in(site, BREAKER, leaves)
+
+
+def budget_in(site: Site) -> float | None:
+    """The inverse of `budget_edits`."""
+    percent = site.said((*BREAKER.path, "retryBudget", "percent"))
+    return None if percent is ABSENT else float(percent["numerator"]) / float(percent.get("denominator", 100))
+
+
+def timeout_edits(site: Site, value: Timeout) -> list[Edit]:
+    """Timeout of the request and of each try."""
+    request, per_try = value.request_s, value.per_try_s
+    if request is not None and per_try is not None and per_try > request:
+        raise Inexpressible(f"a try of {per_try:g} s cannot outlast its request of {request:g} s")
+    leaf = ("perRetry", "timeout")
+    now = site.policy[1] if site.policy else {}
+    retried = value_at(now, ("spec", *RETRY.path)) is not ABSENT
+    if per_try is not None and not retried:
+        raise Inexpressible(
+            f"no policy of {site.route.ref} retries, and a timeout of each try would make it retry twice: say "
+            "how often it is to try"
+        )
+    edits = edits_in(
+        site, HTTP_TIMEOUT, {"requestTimeout": None if request is None else gateway_duration(request)}
+    )
+    if per_try is not None or value_at(now, ("spec", *RETRY.path, *leaf)) is not ABSENT:
+        text = None if per_try is None else gateway_duration(per_try)
+        edits.append(Edit(("spec", *RETRY.path, *leaf), ABSENT if text is None else text))
+    return edits
+
+
+def timeout_in(site: Site) -> Timeout:
+    """The inverse of `timeout_edits`; None for what is not set."""
+    request = site.said((*HTTP_TIMEOUT.path, "requestTimeout"))
+    per_try = site.said((*RETRY.path, "perRetry", "timeout"))
+    return Timeout(seconds(request), seconds(per_try))

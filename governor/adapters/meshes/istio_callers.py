@@ -1,0 +1,47 @@
+"""Who calls: a workload with a sidecar, or a gateway, to which other VirtualServices apply.
+
+Source: Istio, Gateway reference (`selector`: labels of the pods that are this gateway).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from governor.adapters.kubernetes_objects import SERVICE, Kind, Ref, Snapshot
+from governor.adapters.meshes.mesh import Place, Service, service_of
+
+GATEWAY = Kind("networking.istio.io", "v1", "gateways", "Gateway")
+
+
+def workload_of(place: Place) -> tuple[str, str]:
+    """Name and namespace of the caller: a service's host, or `name.namespace` of who is nobody's callee."""
+    caller = service_of(place.caller)
+    if caller is not None:
+        return caller.name, caller.namespace
+    name, _, namespace = place.caller.partition(".")
+    return name, namespace or place.callee.namespace
+
+
+def selector_of(snapshot: Snapshot, name: str, namespace: str) -> Mapping[str, str]:
+    """The labels by which this service finds its pods; empty if it has none or is not there."""
+    body = snapshot.get(Ref(SERVICE, namespace, name))
+    found: Mapping[str, str] = (body or {}).get("spec", {}).get("selector") or {}
+    return found
+
+
+def ports_of(snapshot: Snapshot, service: Service) -> tuple[int, ...]:
+    """The service's port numbers; empty if it is not there."""
+    body = snapshot.get(Ref(SERVICE, service.namespace, service.name))
+    return tuple(int(port["port"]) for port in (body or {}).get("spec", {}).get("ports") or ())
+
+
+def gateways_of(snapshot: Snapshot, place: Place) -> frozenset[str] | None:
+    """Gateways (`namespace/name`) whose pods the caller is; empty for a sidecar, None if that is not known."""
+    labels = selector_of(snapshot, *workload_of(place))
+    if not labels:
+        return frozenset() if service_of(place.caller) is not None else None
+    return frozenset(
+        f"{ref.namespace}/{ref.name}"
+        for ref, body in snapshot.of(GATEWAY)
+        if (wanted := (body.get("spec") or {}).get("selector")) and wanted.items() <= labels.items()
+    )

@@ -1,0 +1,418 @@
+"""What Envoy Gateway's policies and routes say of an edge, and how they are made to say something else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from governor.adapters.inexpressible import Inexpressible
+from governor.adapters.kubernetes_edits import Change, Edit, OwnObject, value_at
+from governor.adapters.kubernetes_objects import Snapshot
+from governor.adapters.meshes.envoy_gateway import MESH
+from governor.adapters.meshes.envoy_gateway_policies import POLICY
+from governor.adapters.meshes.gateway_objects import GRPC_ROUTE, HTTP_ROUTE
+from governor.adapters.meshes.mesh import Place
+from governor.adapters.meshes.rules_envoy_gateway import violations
+from governor.knobs import (
+    BackendWeights,
+    ConnectionLimits,
+    InFlightCap,
+    Knob,
+    KnobValue,
+    OutlierDetection,
+    RateLimit,
+    RetryPolicy,
+    Timeout,
+    value_to_json,
+)
+
+from .capabilities import file_agrees
+from .objects import after, cluster, gives_back, made, needs_manifests, place, shared_manifests, snapshot_of
+
+ROUTE = """
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: api, namespace: shop, labels: {team: api}}
+spec:
+  parentRefs: [{name: public}]
+  rules:
+  - backendRefs:
+    - {group: gateway.envoyproxy.io, kind: Backend, name: api-r0, weight: 1}
+    - {group: gateway.envoyproxy.io, kind: Backend, name: api-r1, weight: 3}
+"""
+SHARED_ROUTE = """
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: site, namespace: shop}
+spec:
+  parentRefs: [{name: public}]
+  rules:
+  - name: api
+    backendRefs: [{name: api, port: 80}]
+  - backendRefs: [{name: cart, port: 80}]
+"""
+USERS = """
+apiVersion: gateway.envoyproxy.io/v1alpha1
+kind: BackendTrafficPolicy
+metadata: {name: theirs, namespace: shop, labels: {team: api}}
+spec:
+  targetRefs: [{group: gateway.networking.k8s.io, kind: HTTPRoute, name: api}]
+  loadBalancer: {type: LeastRequest}
+  retry: {numRetries: 4, retryOn: {triggers: [5xx]}, perRetry: {timeout: 250ms}}
+  timeout: {http: {requestTimeout: 1m}}
+  circuitBreaker: {maxParallelRequests: 200}
+  rateLimit:
+    type: Local
+    local:
+      rules:
+      - clientSelectors: [{headers: [{name: x-user, value: john}]}]
+        limit: {requests: 3, unit: Hour}
+      - limit: {requests: 90, unit: Minute}
+"""
+ABOVE = """
+apiVersion: gateway.envoyproxy.io/v1alpha1
+kind: BackendTrafficPolicy
+metadata: {name: all, namespace: shop}
+spec:
+  targetRef: {group: gateway.networking.k8s.io, kind: Gateway, name: public}
+  circuitBreaker: {maxParallelRequests: 500, maxConnections: 70}
+  timeout: {http: {requestTimeout: 30s}}
+"""
+FOREIGN = """
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: public, namespace: shop}
+spec: {gatewayClassName: theirs}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: GatewayClass
+metadata: {name: theirs, namespace: ''}
+spec: {controllerName: istio.io/gateway-controller}
+"""
+BACKENDS = ("api-r0", "api-r1")
+API = place("api", caller="public", backends=BACKENDS)
+TWO = place("api", caller="public", backends=BACKENDS, caller_proxies=2)
+ONE_API = place("api", caller="public", backends=BACKENDS, api="api", apis=("api",))
+VALUES: tuple[KnobValue, ...] = (
+    BackendWeights((("api-r0", 0.4), ("api-r1", 0.6))),
+    Timeout(2.5, None),
+    RetryPolicy(1, 0.1),
+    RetryPolicy(None, 0.1),
+    InFlightCap(64, 64),
+    ConnectionLimits(100, 50),
+    OutlierDetection(0.3, 7),
+    RateLimit(25.0),
+)
+
+
+def shop(*texts: str) -> Snapshot:
+    return cluster("---".join(texts), MESH.kinds)
+
+
+def only_policy(snapshot: Snapshot, name: str) -> dict[str, Any]:
+    (body,) = (body for ref, body in snapshot.of(POLICY) if ref.name == name)
+    return dict(body)
+
+
+def test_what_a_users_policy_says_is_read() -> None:
+    assert MESH.settings(shop(ROUTE, USERS), TWO) == {
+        Knob.WEIGHTS: BackendWeights((("api-r0", 0.25), ("api-r1", 0.75))),
+        Knob.TIMEOUT: Timeout(60.0, 0.25),
+        Knob.RETRIES: RetryPolicy(4, None),
+        Knob.IN_FLIGHT_CAP: InFlightCap(400, 400),
+        Knob.CONNECTION_LIMITS: ConnectionLimits(2048, 2048),
+        Knob.RATE_LIMIT: RateLimit(3.0),
+    }
+
+
+def test_a_policy_of_the_gateway_holds_unless_one_of_the_route_hides_it() -> None:
+    said = MESH.settings(shop(ROUTE, ABOVE), API)
+    assert said[Knob.CONNECTION_LIMITS] == ConnectionLimits(70, 1024)
+    assert said[Knob.TIMEOUT] == Timeout(30.0, None)
+    hidden = USERS.replace("  timeout: {http: {requestTimeout: 1m}}\n", "")
+    assert MESH.settings(shop(ROUTE, ABOVE, hidden), API)[Knob.TIMEOUT] == Timeout(None, 0.25)
+    merged = hidden + "  mergeType: StrategicMerge\n"
+    assert MESH.settings(shop(ROUTE, ABOVE, merged), API)[Knob.TIMEOUT] == Timeout(30.0, 0.25)
+
+
+@pytest.mark.parametrize("value", VALUES)
+def test_a_users_policy_changes_in_named_leaves_and_comes_back(value: KnobValue) -> None:
+    found = shop(ROUTE, USERS)
+    changes = MESH.changes(found, ONE_API, value)
+    assert all(isinstance(change, Change) for change in changes)
+    gives_back(found, changes)
+    now = after(found, changes)
+    assert all(violations(ref.kind, body) == [] for ref, body in now.objects.items())
+
+
+@pytest.mark.parametrize("value", VALUES)
+def test_without_a_users_policy_there_is_one_of_the_governors_own(value: KnobValue) -> None:
+    found = shop(ROUTE)
+    changes = MESH.changes(found, ONE_API, value)
+    if isinstance(value, BackendWeights):
+        assert [change.ref.kind for change in changes] == [HTTP_ROUTE]
+        return
+    own, change = changes
+    assert isinstance(own, OwnObject)
+    assert own.ref.name == "api-http-governor"
+    assert own.body == {
+        "spec": {
+            "targetRefs": [{"group": "gateway.networking.k8s.io", "kind": "HTTPRoute", "name": "api"}],
+        }
+    }
+    assert isinstance(change, Change)
+    now = after(found, changes)
+    assert violations(POLICY, now.objects[own.ref]) == []
+    assert type(value) in map(type, MESH.settings(now, ONE_API).values())
+
+
+def test_the_governors_own_merges_with_the_gateways_and_begins_no_block_of_its() -> None:
+    found = shop(ROUTE, ABOVE)
+    now = made(MESH, found, API, RetryPolicy(3, None))
+    own = only_policy(now, "api-http-governor")
+    assert own["spec"]["mergeType"] == "StrategicMerge"
+    assert MESH.settings(now, API)[Knob.IN_FLIGHT_CAP] == InFlightCap(500, 500)
+    with pytest.raises(Inexpressible, match="BackendTrafficPolicy shop/all has circuitBreaker"):
+        MESH.changes(now, API, InFlightCap(64, 64))
+    with pytest.raises(Inexpressible, match="BackendTrafficPolicy shop/all has circuitBreaker"):
+        MESH.changes(found, API, RetryPolicy(None, 0.1))
+
+
+def test_the_governors_own_begins_to_merge_when_a_policy_appears_above() -> None:
+    now = made(MESH, shop(ROUTE), API, RetryPolicy(3, None))
+    objects = {**now.objects, **shop(ABOVE).objects}
+    own, _ = MESH.changes(Snapshot(objects, now.installed), API, RetryPolicy(2, None))
+    assert isinstance(own, OwnObject)
+    assert (own.body or {})["spec"]["mergeType"] == "StrategicMerge"
+
+
+def test_what_the_definition_fills_in_is_named_and_goes_with_the_rest() -> None:
+    found = shop(ROUTE, USERS)
+    (change,) = MESH.changes(found, API, OutlierDetection(0.3, 7))
+    assert isinstance(change, Change)
+    passive = ("spec", "healthCheck", "passive")
+    assert Edit((*passive, "interval"), "3s") in change.edits
+    assert Edit((*passive, "maxEjectionPercent"), 30) in change.edits
+    now = after(found, [change])
+    gone = made(MESH, now, API, OutlierDetection(None, None))
+    assert Knob.OUTLIER_DETECTION not in MESH.settings(gone, API)
+    assert gone.objects == found.objects
+
+
+def test_a_second_value_names_the_same_leaves_as_the_first() -> None:
+    found = shop(ROUTE, USERS)
+    for one, other in ((InFlightCap(9, 9), InFlightCap(8, 8)), (RetryPolicy(1, 0.2), RetryPolicy(2, 0.1))):
+        first = MESH.changes(found, API, one)
+        second = MESH.changes(after(found, first), API, other)
+        for before, now in zip(first, second, strict=True):
+            assert isinstance(before, Change)
+            assert isinstance(now, Change)
+            assert [edit.path for edit in before.edits] == [edit.path for edit in now.edits]
+
+
+def test_limits_are_each_proxys_part_rounded_up() -> None:
+    now = made(MESH, shop(ROUTE), TWO, InFlightCap(63, 63))
+    assert only_policy(now, "api-http-governor")["spec"]["circuitBreaker"]["maxParallelRequests"] == 32
+
+
+def test_a_rule_among_others_is_named_by_its_section() -> None:
+    found = shop(SHARED_ROUTE)
+    now = made(MESH, found, place("api", caller="public"), InFlightCap(20, 20))
+    (target,) = only_policy(now, "site-http-governor")["spec"]["targetRefs"]
+    assert target["sectionName"] == "api"
+    assert MESH.settings(now, place("api", caller="public"))[Knob.IN_FLIGHT_CAP] == InFlightCap(20, 20)
+    assert MESH.settings(now, place("cart", caller="public")) == {}
+
+
+def test_what_the_route_says_itself_is_changed_there() -> None:
+    text = ROUTE + "    timeouts: {request: 5s, backendRequest: 1s}\n    retry: {attempts: 2, codes: [503]}\n"
+    found = shop(text, USERS)
+    assert MESH.settings(found, API)[Knob.RETRIES] == RetryPolicy(2, None)
+    assert MESH.settings(found, API)[Knob.TIMEOUT] == Timeout(5.0, 1.0)
+    (change,) = MESH.changes(found, API, Timeout(4.0, 2.0))
+    assert change.ref.kind == HTTP_ROUTE
+    attempts, budget = MESH.changes(found, API, RetryPolicy(1, 0.1))
+    assert (attempts.ref.kind, budget.ref.kind) == (HTTP_ROUTE, POLICY)
+
+
+def test_a_grpc_route_has_its_timeouts_by_policy() -> None:
+    found = shop(ROUTE.replace("HTTPRoute", "GRPCRoute"))
+    own, _ = MESH.changes(found, API, Timeout(2.0, None))
+    assert own.ref.name == "api-grpc-governor"
+
+
+def test_a_rate_limit_stands_in_the_rule_without_selectors() -> None:
+    found = shop(ROUTE, USERS)
+    (change,) = MESH.changes(found, ONE_API, RateLimit(25.0))
+    assert isinstance(change, Change)
+    at = ("spec", "rateLimit", "local", "rules", 1, "limit")
+    assert change.edits == (Edit((*at, "requests"), 25), Edit((*at, "unit"), "Second"))
+    bare = made(MESH, shop(ROUTE), ONE_API, RateLimit(0.5))
+    rules = value_at(only_policy(bare, "api-http-governor"), ("spec", "rateLimit", "local", "rules"))
+    assert rules == [{"limit": {"requests": 30, "unit": "Minute"}}]
+    assert Knob.RATE_LIMIT not in MESH.settings(made(MESH, bare, ONE_API, RateLimit(None)), ONE_API)
+
+
+OTHER_LIMIT = "  rateLimit: {local: {rules: [{limit: {requests: 5, unit: Second}}]}}\n"
+
+
+@pytest.mark.parametrize(
+    ("texts", "where", "value", "reason"),
+    [
+        ((USERS,), API, InFlightCap(9, 9), "leads from a Gateway of Envoy Gateway to api"),
+        ((ROUTE, FOREIGN), API, InFlightCap(9, 9), "leads from a Gateway of Envoy Gateway to api"),
+        ((ROUTE,), API, InFlightCap(0, 0), "a limit of 0 at its word"),
+        ((ROUTE,), API, InFlightCap(None, 9), "none for priority HIGH alone"),
+        ((ROUTE,), API, OutlierDetection(0.005, 5), "maxEjectionPercent of 0"),
+        ((ROUTE,), API, OutlierDetection(0.5, 0), "cannot switch off consecutive5XxErrors"),
+        ((ROUTE,), API, Timeout(1.0, 2.0), "cannot outlast its request"),
+        ((ROUTE,), API, Timeout(2.0, 1.0), "would make it retry twice"),
+        ((ROUTE, USERS, USERS.replace("theirs", "more")), API, RetryPolicy(1, None), "shop/more and "),
+        (
+            (ROUTE, USERS.replace("name: api}]", "name: api}, {kind: HTTPRoute, name: cart}]")),
+            API,
+            RetryPolicy(1, None),
+            "is for more than HTTPRoute shop/api",
+        ),
+        (
+            (
+                ROUTE,
+                USERS.replace("targetRefs: [{group: gateway.networking.k8s.io, kind: HTTPRoute, name: api}]",
+                              "targetSelectors: [{kind: HTTPRoute, matchLabels: {team: api}}]"),
+            ),
+            API,
+            RetryPolicy(1, None),
+            "is for more than HTTPRoute shop/api",
+        ),
+        (
+            (SHARED_ROUTE.replace("name: api\n", "matches: [{path: {value: /a}}]\n"),),
+            place("api", caller="public"),
+            RetryPolicy(1, None),
+            "has rules that lead elsewhere",
+        ),
+        ((ROUTE, USERS), place("api", backends=BACKENDS, apis=("a", "b")), RateLimit(9.0), "2 APIs enter here"),
+        ((ROUTE, ABOVE + OTHER_LIMIT), ONE_API, RateLimit(9.0), "shop/all limits this route already"),
+        ((ROUTE, USERS.replace("type: Local", "type: Global")), ONE_API, RateLimit(9.0), "limits globally"),
+        ((ROUTE, USERS), ONE_API, RateLimit(None), "only its owner can take it out"),
+        ((ROUTE, USERS.replace("- limit: {r", "- shadowMode: true\n        limit: {r")), ONE_API, RateLimit(9.0),
+         "only watches"),
+        ((ROUTE.replace("parentRefs:", "hostnames: [a.io, b.io]\n  parentRefs:"),), ONE_API, RateLimit(9.0),
+         "has 2 combinations"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_said_is_refused_by_name(
+    texts: tuple[str, ...], where: Place, value: KnobValue, reason: str
+) -> None:
+    with pytest.raises(Inexpressible, match=reason):
+        MESH.changes(shop(*texts), where, value)
+
+
+def test_policies_that_choose_by_label_count() -> None:
+    selected = USERS.replace(
+        "targetRefs: [{group: gateway.networking.k8s.io, kind: HTTPRoute, name: api}]",
+        "targetSelectors: [{kind: HTTPRoute, matchExpressions: [{key: team, operator: In, values: [api]}]}]",
+    )
+    assert MESH.settings(shop(ROUTE, selected), API)[Knob.RETRIES] == RetryPolicy(4, None)
+    assert Knob.RETRIES not in MESH.settings(shop(ROUTE, selected.replace("In,", "NotIn,")), API)
+
+
+WITH_POLICY, WITHOUT_POLICY = shop(ROUTE, USERS), shop(ROUTE)
+proxies = st.integers(1, 4)
+
+
+@given(
+    proxies, st.integers(1, 10_000), st.integers(1, 10_000), st.integers(0, 9), st.integers(1, 100), st.booleans()
+)
+def test_what_is_written_is_read_back(
+    count: int, one: int, other: int, few: int, percent: int, theirs: bool
+) -> None:
+    found = WITH_POLICY if theirs else WITHOUT_POLICY
+    where = place("api", caller="public", backends=BACKENDS, caller_proxies=count, apis=("api",), api="api")
+    exact: list[tuple[Knob, KnobValue]] = [
+        (Knob.RETRIES, RetryPolicy(few, percent / 100)),
+        (Knob.OUTLIER_DETECTION, OutlierDetection(percent / 100, few + 1)),
+        (Knob.TIMEOUT, Timeout(max(one, other) / 1000, min(one, other) / 1000 if theirs else None)),
+        (Knob.IN_FLIGHT_CAP, InFlightCap(one * count, one * count)),
+        (Knob.CONNECTION_LIMITS, ConnectionLimits(one * count, other * count)),
+    ]
+    for knob, value in exact:
+        back = MESH.settings(made(MESH, found, where, value), where)[knob]
+        assert value_to_json(back) == pytest.approx(value_to_json(value))
+    rate = RateLimit(one / 50)
+    said = MESH.settings(made(MESH, found, where, rate), where)[Knob.RATE_LIMIT]
+    assert isinstance(said, RateLimit)
+    assert said.requests_per_second == pytest.approx(one / 50, rel=0.021)
+
+
+@pytest.mark.parametrize(
+    ("spec", "problem"),
+    [
+        ({"targetRef": {"kind": "Gateway"}, "mergeType": "StrategicMerge"}, "for policies of routes alone"),
+        ({"targetRef": {"kind": "HTTPRoute"}, "mergeType": "Replace"}, "must not be Replace"),
+        (
+            {"targetRef": {"kind": "Gateway"}, "targetRefs": [{"kind": "Gateway"}]},
+            "both targetRef and targetRefs",
+        ),
+        ({"circuitBreaker": {"maxConnections": 2**32}}, "maxConnections is 4294967296"),
+        ({"circuitBreaker": {"retryBudget": {"minRetryConcurrency": 1}}}, "has no numerator"),
+        ({"circuitBreaker": {"retryBudget": {"percent": {"numerator": 101}}}}, "is more than 1"),
+        ({"healthCheck": {"passive": {"maxEjectionPercent": 101}}}, "is 101"),
+        ({"healthCheck": {"passive": {"maxEjectionPercent": 0}}}, "comes to Envoy's 10 %"),
+        ({"timeout": {"http": {"requestTimeout": "1.5s"}}}, "requestTimeout is '1.5s'"),
+    ],
+)
+def test_the_controllers_rules(spec: dict[str, Any], problem: str) -> None:
+    (found,) = violations(POLICY, {"spec": spec})
+    assert problem in found
+
+
+@pytest.mark.parametrize(
+    ("rules", "problem"),
+    [
+        ([("Second", 5, False), ("Second", 6, False)], "2 rules without clientSelectors"),
+        ([("Minute", 5, False), ("Second", 6, True)], "is no multiple of"),
+        ([("Second", 0, False)], "limit.requests is 0"),
+    ],
+)
+def test_the_rules_of_local_limits(rules: list[tuple[str, int, bool]], problem: str) -> None:
+    local = [
+        {"limit": {"requests": count, "unit": unit}} | ({"clientSelectors": [{}]} if chosen else {})
+        for unit, count, chosen in rules
+    ]
+    (found,) = violations(POLICY, {"spec": {"rateLimit": {"local": {"rules": local}}}})
+    assert problem in found
+
+
+def test_the_file_of_capabilities_agrees() -> None:
+    found = shop(ROUTE, USERS)
+    kinds = {Knob.WEIGHTS: 0, Knob.TIMEOUT: 1, Knob.RETRIES: 2, Knob.IN_FLIGHT_CAP: 4}
+    kinds |= {Knob.CONNECTION_LIMITS: 5, Knob.OUTLIER_DETECTION: 6, Knob.RATE_LIMIT: 7}
+    file_agrees(MESH, {knob: (found, ONE_API, VALUES[at]) for knob, at in kinds.items()})
+
+
+@needs_manifests
+def test_policies_and_routes_of_real_users_take_every_knob_and_give_it_back() -> None:
+    count = 0
+    for path in shared_manifests("envoy-gateway", "gateway-api"):
+        found = snapshot_of(yaml.safe_load_all(path.read_text()), MESH.kinds)
+        for kind in (HTTP_ROUTE, GRPC_ROUTE):
+            for ref, body in found.of(kind):
+                for rule in body["spec"].get("rules") or ():
+                    names = tuple(backend["name"] for backend in rule.get("backendRefs") or ())
+                    if not names:
+                        continue
+                    weights = BackendWeights(tuple((name, 1 / len(names)) for name in names))
+                    where = place(names[0], ref.namespace, caller="gateway", backends=names, apis=("one",))
+                    for value in (weights, Timeout(9.0, 0.5), *VALUES[1:]):
+                        try:
+                            changes = MESH.changes(found, where, value)
+                        except Inexpressible:
+                            continue
+                        theirs = [change for change in changes if change.ref in found.objects]
+                        gives_back(found, theirs)
+                        count += len(theirs)
+    assert count > 50
