@@ -67,17 +67,15 @@ class Journey:
         now = self.seen()
         changes = self.mesh.changes(now, where, value)
         assert changes, f"{value} needs no change"
-        written: dict[Ref, Body | None] = {}
         for change in changes:
-            body = written.get(change.ref, now.get(change.ref))
+            body = now.get(change.ref)
             own = isinstance(change, OwnObject)
             uid = str((body or {}).get("metadata", {}).get("uid", ""))
             image = self._images.of(change.ref, knob) or BeforeImage(
                 change.ref, uid, Target(knob.sits_on, "t"), knob, value_to_json(value), own=own
             )
             # No controller runs here that could confirm anything.
-            done = self._writer.make(change, body, replace(image, own=image.own or own), frozenset())
-            written[change.ref] = done.after
+            self._writer.make(change, body, replace(image, own=image.own or own), frozenset())
         return {f"{'own ' if c.ref.name.endswith('-governor') else ''}{c.ref.kind.kind}": None for c in changes}
 
     def give_back(self) -> None:
@@ -114,7 +112,8 @@ def _without_servers_own(found: Snapshot) -> Mapping[Ref, Body]:
     kept = {}
     for ref, body in found.objects.items():
         metadata = {key: value for key, value in body["metadata"].items() if key not in SERVERS_OWN}
-        kept[ref] = {**body, "metadata": metadata}
+        # A status is its controller's, which may run beside (istiod speaks of routes, too).
+        kept[ref] = {key: value for key, value in body.items() if key != "status"} | {"metadata": metadata}
     return kept
 
 
