@@ -73,7 +73,9 @@ def sites_of(snapshot: Snapshot, place: Place) -> tuple[Site, ...]:
 
     Empty without a route at one of its Gateways. Inexpressible if it is ambiguous which policy holds.
     """
-    route = route_of(snapshot, place, mesh=False, counts=lambda found: _is_envoy_gateways(snapshot, found))
+    route = route_of(
+        snapshot, place, mesh=False, by_first=True, counts=lambda found: _is_envoy_gateways(snapshot, found)
+    )
     if route is None:
         return ()
     of_route = _targeting(snapshot, route.ref.kind.kind, route.ref.namespace, route.ref.name, route.body)
