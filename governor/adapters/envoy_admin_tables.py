@@ -65,13 +65,24 @@ def services_by_name(services: Sequence[str]) -> dict[str, int]:
     return found | {name: i for i, name in enumerate(services)}
 
 
+def callees_by_backend(index: MeshIndex) -> dict[str, int]:
+    """Positions of the callee of each backend, where backends of that name have one callee alone.
+
+    Where a gateway splits an edge between Services, the work that is sent to its callee is done by all of them.
+    """
+    found: dict[str, set[int]] = {}
+    for name, edge in zip(index.backends, index.backend_edge.tolist(), strict=True):
+        found.setdefault(name, set()).add(int(index.edge_callee[edge]))
+    return {name: next(iter(callees)) for name, callees in found.items() if len(callees) == 1}
+
+
 class RowFinder:
     """Rows of series in the tables of one index; what was looked up once is kept while the index stays."""
 
     def __init__(self, index: MeshIndex) -> None:
         self.index = index
         self._edge = {name: i for i, name in enumerate(index.edges)}
-        self._service = services_by_name(index.services)
+        self._service = callees_by_backend(index) | services_by_name(index.services)
         self._backend = {
             (index.edges[e], name): i
             for i, (e, name) in enumerate(zip(index.backend_edge, index.backends, strict=True))
@@ -103,7 +114,8 @@ class RowFinder:
             case "edge":
                 return self._edge.get(subject[0], -1)
             case "service":
-                return self._service.get(subject[0], -1)
+                # A Service of a single pod is called as the pod.
+                return self._service.get(subject[0], self._service.get(subject[1], -1))
             case "backend":
                 return self._backend.get((subject[0], subject[1]), -1)
             case "limit":

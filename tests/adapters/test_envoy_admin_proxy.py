@@ -10,7 +10,8 @@ import pytest
 from governor.adapters.envoy_admin_proxy import Node, Proxy, hosts_in, node_in, services_in
 from governor.adapters.envoy_admin_series import Series, SeriesBook
 from governor.adapters.envoy_admin_subsets import with_backends
-from governor.adapters.envoy_admin_tables import services_by_name
+from governor.adapters.envoy_admin_tables import RowFinder, Sheet, Tables, callees_by_backend, services_by_name
+from governor.observe.index import EdgeName, mesh_index
 
 API, WEB = "api.shop.svc.cluster.local", "web.shop.svc.cluster.local"
 
@@ -144,3 +145,23 @@ def test_a_workloads_short_name_is_its_host_where_no_other_begins_so() -> None:
     assert "db" not in found
     assert "ingress" not in found
     assert found["web"] == 4
+
+
+def test_work_of_every_backend_counts_for_the_callee_that_they_share() -> None:
+    edges = [EdgeName(f"gate|{host}", "gate", host) for host in (API, WEB)]
+    backends = [(f"gate|{WEB}", "web-0"), (f"gate|{WEB}", "web-1"), (f"gate|{WEB}", "v1"), (f"gate|{API}", "v1")]
+    index = mesh_index(edges, backends)
+    found = callees_by_backend(index)
+    assert found == dict.fromkeys(("web-0", "web-1"), index.services.index(WEB))
+    page = Sheet(
+        "page",
+        times=np.array([0.0, 1.0]),
+        values=np.array([[0.0, 0.0, 0.0], [0.5, 0.25, 9.0]]),
+        series=[
+            Series("service", "cpu_used", "counter", subject, 0.0)
+            for subject in (("shop", "web-0"), ("web-1", "x"), ("v1", "v1"))
+        ],
+        hides_zero=False,
+    )
+    cpu, _ = Tables([page], RowFinder(index)).rate("service", "cpu_used", zero=True)
+    assert dict(zip(index.services, cpu.tolist(), strict=True)) == {"gate": 0.0, API: 0.0, WEB: 0.75}

@@ -35,7 +35,7 @@ from .conftest import gateway_ports_free, require
 from .traffic import eventually, under_load
 
 EDGE = Target(TargetKind.EDGE, "ingress.shop|web.shop.svc.cluster.local")
-BACKENDS = ("web-r0", "web-r1")
+BACKENDS = ("web-0", "web-1")
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +99,7 @@ def test_each_class_has_its_cap_in_the_proxy(lab: MeshLab, plane: KubernetesCont
 
 
 def test_weights_move_the_load(lab: MeshLab, plane: KubernetesControlPlane) -> None:
-    write(plane, Knob.WEIGHTS, BackendWeights((("web-r0", 0.0), ("web-r1", 1.0))))
+    write(plane, Knob.WEIGHTS, BackendWeights((("web-0", 0.0), ("web-1", 1.0))))
 
     def moved() -> bool:
         before = answered(lab)

@@ -72,11 +72,11 @@ def test_edges_are_named_by_host_and_replicas_are_their_backends(lab: MeshLab) -
     with closing(EnvoyAdminSource(urls, [lab.metrics_url], step_s=0.5)) as source:
         frame = source.observe(3.0)
     index = frame.index
-    web, stock = (f"{name}-r0.shop.svc.cluster.local" for name in ("web", "stock"))
+    web, stock = (f"{name}-0.shop.svc.cluster.local" for name in ("web", "stock"))
     assert set(index.edges) == {f"ingress.shop|{web}", f"web.shop|{stock}"}
     assert set(index.apis) == {"buy.high", "buy.low"}
     assert {index.edges[at] for at in index.api_edge} == {f"ingress.shop|{web}"}
-    assert set(index.backends) == {"web-r0", "web-r1", "stock-r0", "stock-r1"}
+    assert set(index.backends) == {"web-0", "web-1", "stock-0", "stock-1"}
     rates = dict(zip(index.edges, frame.edge.rate, strict=True))
     assert rates[f"ingress.shop|{web}"] == pytest.approx(100, rel=0.3)
 
@@ -92,7 +92,7 @@ def test_routes_and_policies_are_accepted_at_their_generation(lab: MeshLab) -> N
 
 def test_a_second_policy_for_a_route_is_refused_in_its_conditions(lab: MeshLab) -> None:
     match = {"path": {"type": "PathPrefix", "value": "/nobody-asks"}}
-    rules = [{"matches": [match], "backendRefs": [{"name": "web-r0", "port": 80}]}]
+    rules = [{"matches": [match], "backendRefs": [{"name": "web-0", "port": 80}]}]
     write(lab, ROUTES, "HTTPRoute", "unused", {"parentRefs": [{"name": "ingress"}], "rules": rules})
     target = {"group": "gateway.networking.k8s.io", "kind": "HTTPRoute", "name": "unused"}
     for name in ("first", "second"):

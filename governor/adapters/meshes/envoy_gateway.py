@@ -7,19 +7,19 @@ is whose; `envoy_gateway_limits` rate limits.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from governor.adapters.inexpressible import Inexpressible
 from governor.adapters.kubernetes_edits import AnyChange, Edit
-from governor.adapters.kubernetes_objects import Kind, Snapshot
+from governor.adapters.kubernetes_objects import Kind, Ref, Snapshot
 from governor.adapters.meshes import envoy_gateway_classes as classes
 from governor.adapters.meshes import envoy_gateway_leaves as leaves
 from governor.adapters.meshes import envoy_gateway_limits as limits
 from governor.adapters.meshes import gateway_routes
 from governor.adapters.meshes.checked import checked
 from governor.adapters.meshes.envoy_gateway_policies import POLICY, Site, policy_changes, sites_of
-from governor.adapters.meshes.gateway_objects import GATEWAY, GATEWAY_CLASS, GRPC_ROUTE, HTTP_ROUTE, Route
+from governor.adapters.meshes.gateway_objects import GATEWAY, GATEWAY_CLASS, GRPC_ROUTE, HTTP_ROUTE, Route, Rule
 from governor.adapters.meshes.mesh import Place
 from governor.adapters.meshes.rules_envoy_gateway import violations
 from governor.knobs import (
@@ -51,10 +51,11 @@ class EnvoyGateway:
             return {}
         if not sites:
             return {}
-        site, route = sites[-1], _whole(sites)
-        limit = limits.limit_in(site, place) if len(sites) == 1 else None
+        site = sites[-1]
+        limited = limits.sites_for(sites, place)
+        limit = limits.limit_in(limited[0], place) if len(limited) == 1 else None
         found: dict[Knob, KnobValue | None] = {
-            Knob.WEIGHTS: gateway_routes.weights_in(route, place.backends),
+            Knob.WEIGHTS: _weights(sites, place.backends),
             Knob.TIMEOUT: _timeout(site),
             Knob.RETRIES: _retries(site),
             Knob.IN_FLIGHT_CAP: classes.caps_in(sites, place.caller_proxies),
@@ -72,53 +73,69 @@ class EnvoyGateway:
                 f"no HTTPRoute or GRPCRoute leads from a Gateway of Envoy Gateway to {place.callee.host}: "
                 "write one"
             )
-        return checked(_changes(snapshot, sites, place, value), snapshot, violations)
+        return checked(list(_changes(snapshot, sites, place, value)), snapshot, violations)
 
 
-def _changes(snapshot: Snapshot, sites: Sequence[Site], place: Place, value: KnobValue) -> Sequence[AnyChange]:
-    route = _whole(sites)
+def _changes(snapshot: Snapshot, sites: Sequence[Site], place: Place, value: KnobValue) -> Iterable[AnyChange]:
     if isinstance(value, BackendWeights):
-        return gateway_routes.weight_changes(route, value)
-    if isinstance(value, Timeout) and _in_route(route, "retry", "timeouts"):
-        return gateway_routes.timeout_changes(route, value)
-    made: list[AnyChange] = []
-    if isinstance(value, RetryPolicy) and _in_route(route, "retry"):
-        made += gateway_routes.attempts_changes(snapshot, route, value.attempts)
-    for site, edits in zip(sites, _edits(sites, place, value), strict=True):
-        made += policy_changes(site, edits)
-    return made
+        routes = [route for route, _ in _by_route(sites)]
+        for route in [route for route in routes if gateway_routes.splits(route)] or routes:
+            yield from gateway_routes.weight_changes(route, value)
+        return
+    for route, own in _by_route(sites):
+        match value:
+            case Timeout() if _in_route(route, "retry", "timeouts"):
+                yield from gateway_routes.timeout_changes(route, value)
+            case RetryPolicy() if _in_route(route, "retry"):
+                yield from gateway_routes.attempts_changes(snapshot, route, value.attempts)
+                for site in own:
+                    yield from policy_changes(site, leaves.budget_edits(site, value))
+            case _:
+                for site in own:
+                    yield from policy_changes(site, _edits(site, sites, place, value))
 
 
-def _edits(sites: Sequence[Site], place: Place, value: KnobValue) -> list[list[Edit]]:
-    """For each site, the edits of its policy."""
+def _edits(site: Site, sites: Sequence[Site], place: Place, value: KnobValue) -> list[Edit]:
+    """The edits of one site's policy; limits of the whole edge, or of one API, are for one of its sites alone."""
     match value:
         case Timeout():
-            return [leaves.timeout_edits(site, value) for site in sites]
-        case RetryPolicy() if _in_route(_whole(sites), "retry"):
-            return [leaves.budget_edits(site, value) for site in sites]
+            return leaves.timeout_edits(site, value)
         case RetryPolicy():
-            return [leaves.retry_edits(site, value) for site in sites]
+            return leaves.retry_edits(site, value)
         case OutlierDetection():
-            return [leaves.outlier_edits(site, value) for site in sites]
+            return leaves.outlier_edits(site, value)
         case InFlightCap():
-            caps = classes.caps_of(sites, value)
-            return [leaves.cap_edits(site, caps[site], place.caller_proxies) for site in sites]
+            return leaves.cap_edits(site, classes.caps_of(sites, value)[site], place.caller_proxies)
         case ConnectionLimits():
-            found = leaves.limit_edits(classes.only(sites), value, place.caller_proxies)
+            return leaves.limit_edits(classes.only(sites), value, place.caller_proxies)
         case RateLimit(rate):
-            found = limits.limit_edits(classes.only(sites), place, rate)
+            limited = classes.only(limits.sites_for(sites, place))
+            return limits.limit_edits(site, place, rate) if site is limited else []
         case BackendWeights():
             raise AssertionError("weights stand in routes")
-    return [found]
+
+
+def _by_route(sites: Sequence[Site]) -> list[tuple[Route, list[Site]]]:
+    """Each route with the rules of all its sites, and these."""
+    own: dict[Ref, list[Site]] = {}
+    for site in sites:
+        own.setdefault(site.route.ref, []).append(site)
+    return [(_whole(found), found) for found in own.values()]
 
 
 def _whole(sites: Sequence[Site]) -> Route:
-    """The route with the rules of all sites."""
+    """The one route of some sites."""
     return replace(sites[0].route, rules=tuple(sorted((p for s in sites for p in s.route.rules), key=_position)))
 
 
-def _position(rule: tuple[int, object]) -> int:
+def _position(rule: tuple[int, Rule]) -> int:
     return rule[0]
+
+
+def _weights(sites: Sequence[Site], backends: tuple[str, ...]) -> BackendWeights | None:
+    """Those of the last route that splits."""
+    found = [gateway_routes.weights_in(route, backends) for route, _ in _by_route(sites)]
+    return next((weights for weights in reversed(found) if weights is not None), None)
 
 
 def _in_route(route: Route, *keys: str) -> bool:

@@ -1,7 +1,7 @@
 """Which rule's cap is which class's.
 
-Envoy Gateway's routes have no priority, but each rule is counted by itself, and a policy can be for one rule: the
-rule called `high`, or whose name ends in `-high` or `.high`, has the cap of the high class.
+Envoy Gateway's routes have no priority, but each rule is counted by itself, and a policy can be for one route or
+one rule: what is called `high`, or has a name that ends in `-high` or `.high`, has the cap of the high class.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def caps_of(sites: Sequence[Site], value: InFlightCap) -> Mapping[Site, int | No
         if len(rules) > 1:
             raise _counts_apart(rules, "are of one class")
     if value.default is None and value.high is not None and not high:
-        raise Inexpressible(f"no rule of {sites[0].route.ref} is called `{HIGH}`, so the high class has no cap")
+        raise Inexpressible(f"no rule of {routes_of(sites)} is called `{HIGH}`, so the high class has no cap")
     return dict.fromkeys(high, value.high) | dict.fromkeys(others, value.default)
 
 
@@ -46,11 +46,17 @@ def only(sites: Sequence[Site]) -> Site:
 
 def _counts_apart(sites: Sequence[Site], what: str) -> Inexpressible:
     return Inexpressible(
-        f"{len(sites)} rules of {sites[0].route.ref} {what}, and Envoy Gateway counts for each by itself: make "
+        f"{len(sites)} rules of {routes_of(sites)} {what}, and Envoy Gateway counts for each by itself: make "
         "them one rule"
     )
 
 
+def routes_of(sites: Sequence[Site]) -> str:
+    """The routes of some sites, for people."""
+    return " and ".join(dict.fromkeys(str(site.route.ref) for site in sites))
+
+
 def _by_class(sites: Sequence[Site]) -> tuple[list[Site], list[Site]]:
-    high = [site for site in sites if _OF_HIGH.fullmatch(site.section or "")]
+    """Those of the high class, and the others; one alone is for all requests, whatever it is called."""
+    high = [site for site in sites if len(sites) > 1 and _OF_HIGH.fullmatch(site.name)]
     return high, [site for site in sites if site not in high]

@@ -91,34 +91,60 @@ def route_of(
     kinds: Sequence[Kind] = ROUTES,
     *,
     mesh: bool = True,
-    by_first: bool = False,
     counts: Callable[[Route], bool] = _everywhere,
 ) -> Route | None:
     """The route that carries this edge, None if there is none; Inexpressible naming all if several do.
 
-    Without `mesh` only routes of Gateways are looked at, and of those for which `counts` is true. With `by_first`
-    a rule carries the edge to its first backend whatever the others are, as it does where metrics are a rule's.
+    Without `mesh` only routes of Gateways are looked at, and of those for which `counts` is true.
     """
-    callee = (place.callee.name, place.callee.namespace)
-    backends = {service_key(name, place.callee.namespace) for name in place.backends}
-    refs = {
-        ref for kind in kinds for key in {callee, *backends} for ref in snapshot.index(kind, _keys).get(key, ())
-    }
-    found = [Route(ref, snapshot.objects[ref], ()) for ref in sorted(refs)]
+    found = _found(snapshot, place, kinds)
     routes = _of_mesh(found, place) if mesh else []
     if not routes:
-        routes = [
-            route
-            for route in _of_gateways(found, {callee, *backends}, callee if by_first else None)
-            if counts(route)
-        ]
-        routes = [route for route in routes if _gateway_is(route, place.caller)] or routes
+        routes = _at_gateways(found, place, counts)
     if len(routes) > 1:
-        names = " and ".join(str(route.ref) for route in routes)
-        raise Inexpressible(
-            f"{names} both lead to {place.callee.host}, and which requests take which is not known"
-        )
+        raise _which(routes, place)
     return routes[0] if routes else None
+
+
+def gateway_routes_of(
+    snapshot: Snapshot, place: Place, kinds: Sequence[Kind] = ROUTES, *, counts: Callable[[Route], bool]
+) -> tuple[Route, ...]:
+    """All routes of one Gateway that carry this edge, by name, of those for which `counts` is true.
+
+    A rule carries the edge to its first backend whatever the others are, as it does where metrics are a rule's.
+    Inexpressible naming all if they hang on different Gateways, for then some are other callers'.
+    """
+    first = (place.callee.name, place.callee.namespace)
+    routes = _at_gateways(_found(snapshot, place, kinds), place, counts, first)
+    gateways = {frozenset((kind, where) for kind, where, _ in parents_of(r.ref, r.body)) for r in routes}
+    if len(gateways) > 1:
+        raise _which(routes, place)
+    return tuple(routes)
+
+
+def _which(routes: Sequence[Route], place: Place) -> Inexpressible:
+    names = " and ".join(str(route.ref) for route in routes)
+    return Inexpressible(f"{names} both lead to {place.callee.host}, and which requests take which is not known")
+
+
+def _wanted(place: Place) -> set[Key]:
+    """The callee, and its backends as Services beside it."""
+    backends = {service_key(name, place.callee.namespace) for name in place.backends}
+    return {(place.callee.name, place.callee.namespace), *backends}
+
+
+def _found(snapshot: Snapshot, place: Place, kinds: Sequence[Kind]) -> list[Route]:
+    """Every route that names the callee or one of its backends, without its rules yet."""
+    refs = {ref for kind in kinds for key in _wanted(place) for ref in snapshot.index(kind, _keys).get(key, ())}
+    return [Route(ref, snapshot.objects[ref], ()) for ref in sorted(refs)]
+
+
+def _at_gateways(
+    found: Iterable[Route], place: Place, counts: Callable[[Route], bool], first: Key | None = None
+) -> list[Route]:
+    """Routes of Gateways; the caller's own if any are."""
+    routes = [route for route in _of_gateways(found, _wanted(place), first) if counts(route)]
+    return [route for route in routes if _gateway_is(route, place.caller)] or routes
 
 
 def _of_mesh(found: Iterable[Route], place: Place) -> list[Route]:

@@ -40,6 +40,11 @@ def weights_in(route: Route, backends: tuple[str, ...]) -> BackendWeights | None
     return shares_of(_destinations(route.ref, *split[-1]), backends) if split else None
 
 
+def splits(route: Route) -> bool:
+    """Whether a rule of the route has several backends."""
+    return bool(_splitting(route))
+
+
 def _splitting(route: Route) -> list[tuple[int, Rule]]:
     return [(at, rule) for at, rule in route.rules if len(rule["backendRefs"]) > 1]
 

@@ -1,8 +1,8 @@
 """A scenario as objects of Gateway API and Envoy Gateway: what a user of Envoy Gateway would have written.
 
-Each caller has a Gateway with a listener for each service that it calls. A replica is a Service of its own, so
-that traffic can be shifted between replicas by the weights of a route's backends. A filter on each backend makes
-Envoy Gateway give it a cluster of its own, and so statistics of its own.
+Each caller has a Gateway with a listener for each service that it calls. A replica has a Service of its own with
+the name of its pod, so that traffic can be shifted between replicas by the weights of a route's backends. A
+filter on each backend makes Envoy Gateway give it a cluster of its own, and so statistics of its own.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ _METRICS = {"enableVirtualHostStats": True}
 
 def replica(space: str, service: str, number: int, port: int) -> Iterator[Document]:
     """A Service without pods, and where it is: names below `localhost` are loopback (RFC 6761)."""
-    name = f"{dns(service)}-r{number}"
+    name = f"{dns(service)}-{number}"
     ports = [{"name": "http", "port": 80, "targetPort": port, "appProtocol": "http"}]
     yield _document(space, "v1", "Service", name, {"ports": ports})
     yield {
@@ -186,7 +186,7 @@ def _prefix(value: str) -> Document:
 
 
 def _backend(service: str, number: int) -> Document:
-    name = f"{dns(service)}-r{number}"
+    name = f"{dns(service)}-{number}"
     mark = {
         "type": "RequestHeaderModifier",
         "requestHeaderModifier": {"set": [{"name": "x-replica", "value": name}]},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -219,6 +220,82 @@ def test_each_class_has_a_cap_where_a_rule_takes_it() -> None:
     assert MESH.settings(retries, TWO)[Knob.IN_FLIGHT_CAP] == InFlightCap(40, 60)
     with pytest.raises(Inexpressible, match="2 rules of HTTPRoute shop/api are of one class"):
         MESH.changes(shop(CLASSES.replace("buy-high", "sell")), TWO, InFlightCap(40, 60))
+
+
+def route_called(name: str) -> str:
+    return ROUTE.replace("name: api,", f"name: {name},")
+
+
+TWO_ROUTES = f"{route_called('api.high')}---{route_called('api.low')}"
+
+
+def caps(snapshot: Snapshot) -> dict[str, int]:
+    return {
+        policy["spec"]["targetRefs"][0]["name"]: policy["spec"]["circuitBreaker"]["maxParallelRequests"]
+        for _, policy in snapshot.of(POLICY)
+    }
+
+
+def test_a_route_for_each_class_has_the_cap_of_its_class() -> None:
+    found = shop(TWO_ROUTES)
+    now = made(MESH, found, TWO, InFlightCap(40, 60))
+    assert caps(now) == {"api.high": 30, "api.low": 20}
+    assert MESH.settings(now, TWO)[Knob.IN_FLIGHT_CAP] == InFlightCap(40, 60)
+
+
+def test_one_route_alone_is_for_all_classes_whatever_it_is_called() -> None:
+    now = made(MESH, shop(route_called("api.high")), API, InFlightCap(40, 60))
+    assert caps(now) == {"api.high": 40}
+    assert MESH.settings(now, API)[Knob.IN_FLIGHT_CAP] == InFlightCap(40, 40)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        BackendWeights((("api-r0", 0.4), ("api-r1", 0.6))),
+        Timeout(2.5, None),
+        RetryPolicy(1, 0.1),
+        OutlierDetection(0.3, 7),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_holds_for_the_edge_is_said_for_each_of_its_routes(value: KnobValue) -> None:
+    found = shop(TWO_ROUTES)
+    now = made(MESH, found, API, value)
+    assert MESH.settings(now, API)[KNOB_OF[type(value)]] == value
+    for name in ("api.high", "api.low"):
+        alone = [
+            (ref, body)
+            for ref, body in now.objects.items()
+            if name in (ref.name, *(t["name"] for t in body["spec"].get("targetRefs", ())))
+        ]
+        assert MESH.settings(Snapshot(dict(alone), found.installed), API)[KNOB_OF[type(value)]] == value
+
+
+def test_a_route_that_says_its_timeout_keeps_saying_it_beside_one_that_does_not() -> None:
+    itself = route_called("api.high").replace("  - backendRefs", "  - timeouts: {request: 9s}\n    backendRefs")
+    changes = MESH.changes(shop(itself, route_called("api.low")), API, Timeout(2.5, None))
+    assert [change.ref.name for change in changes if isinstance(change, Change)] == [
+        "api.high",
+        "api.low-http-governor",
+    ]
+
+
+def test_weights_are_those_of_the_routes_that_split() -> None:
+    one = "    - {group: gateway.envoyproxy.io, kind: Backend, name: api-r1, weight: 3}\n"
+    found = shop(route_called("api.high"), route_called("api.low").replace(one, ""))
+    changes = MESH.changes(found, API, BackendWeights((("api-r0", 0.4), ("api-r1", 0.6))))
+    assert [change.ref.name for change in changes] == ["api.high"]
+    assert MESH.settings(found, API)[Knob.WEIGHTS] == BackendWeights((("api-r0", 0.25), ("api-r1", 0.75)))
+
+
+def test_an_apis_limit_stands_at_the_route_of_its_name() -> None:
+    entry = place("api", caller="public", backends=BACKENDS, api="api.low", apis=("api.high", "api.low"))
+    found = shop(TWO_ROUTES)
+    now = made(MESH, found, entry, RateLimit(25.0))
+    assert [policy["spec"]["targetRefs"][0]["name"] for _, policy in now.of(POLICY)] == ["api.low"]
+    assert MESH.settings(now, entry)[Knob.RATE_LIMIT] == RateLimit(25.0)
+    assert Knob.RATE_LIMIT not in MESH.settings(now, replace(entry, api="api.high"))
 
 
 def test_a_users_policy_of_one_rule_stays_the_one_of_that_rule() -> None:

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn
+from typing import NoReturn, get_args
 
 from rich.console import Console
 
@@ -17,7 +17,7 @@ from governor.errors import LabError
 from governor.lab.document_files import load_scenario
 from governor.lab.documents import Scenario
 from governor.lab.envoy_process import envoy_version
-from governor.lab.through.choice import Through
+from governor.lab.through.choice import Through, configuration
 from tests.benchmarks.closed_loop import smoke
 from tests.benchmarks.closed_loop.arms import ARM_NAMES, Skipped, arms_for
 from tests.benchmarks.closed_loop.lanes import NETWORK, TRIES, Finished, Lanes
@@ -54,7 +54,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--network", default=NETWORK, help=f"labs listen on this with .1, .2, ... after it (default: {NETWORK})"
     )
     parser.add_argument(
-        "--through", choices=["istiod"], default=None, help="configure the Envoys by this (default: by files)"
+        "--through",
+        choices=get_args(Through),
+        default=None,
+        help="configure the Envoys by this (default: by files); Envoy Gateway runs one lab at a time",
     )
     parser.add_argument("--short", action="store_true", help="a smoke check of one to two minutes, as in CI")
 
@@ -67,7 +70,7 @@ def main(asked: argparse.Namespace) -> int:
     except (LabError, ValueError) as error:
         print(f"scripts/bench: {error}", file=sys.stderr)
         return 2
-    lanes = asked.lanes or os.cpu_count() or 1
+    lanes = 1 if alone(asked.through) else asked.lanes or os.cpu_count() or 1
     scenarios = [load_scenario(name) for name in asked.scenario or TARGETS]
     if asked.short:
         scenarios = [smoke.shortened(load_scenario(name)) for name in smoke.SCENARIOS]
@@ -82,7 +85,9 @@ def main(asked: argparse.Namespace) -> int:
             finished.append(done)
             watch.finished(done)
 
-        whole = Lanes(lanes, asked.network, asked.tries or (1 if asked.short else TRIES)).run(trials, over)
+        address = configuration(asked.through).home[0] if alone(asked.through) else None
+        tries = asked.tries or (1 if asked.short else TRIES)
+        whole = Lanes(lanes, asked.network, tries, address=address).run(trials, over)
     every = Runs.by_scenario(scenarios, with_optimum(finished))
     judge = smoke.rows if asked.short else judged
     rows = [row for runs in every for row in judge(runs)]
@@ -102,8 +107,15 @@ def check(asked: argparse.Namespace) -> None:
     """ValueError if the options do not go together, or if the figures could not be saved hours later."""
     if asked.short and (asked.scenario or asked.arm):
         raise ValueError("--short has its own scenarios and arms: leave out --scenario and --arm")
+    if alone(asked.through) and (asked.lanes or 1) > 1:
+        raise ValueError(f"--through {asked.through} runs one lab at a time: leave out --lanes")
     if asked.json is not None and not asked.json.resolve().parent.is_dir():
         raise ValueError(f"--json {asked.json}: there is no such directory")
+
+
+def alone(through: Through | None) -> bool:
+    """Whether a control plane has ports and an address of its own, so that one runs at a time."""
+    return through == "envoy-gateway"
 
 
 def judged(runs: Runs) -> list[Row]:
