@@ -22,7 +22,9 @@ app.add_typer(policies_app, name="policies")
 Config = Annotated[Path | None, typer.Option("--config", "-c", help="Settings file; else GOVERNOR_CONFIG.")]
 SourceUrl = Annotated[str | None, typer.Option(help="Prometheus to read from.")]
 EnvoyAdmin = Annotated[list[str] | None, typer.Option(help="Envoy admin address to read from; repeatable.")]
-Dialect = Annotated[str | None, typer.Option(help="Metric names in that Prometheus: envoy or istio.")]
+Dialect = Annotated[
+    str | None, typer.Option(help="Metric names in that Prometheus, for example istio; auto looks.")
+]
 Policy = Annotated[list[str] | None, typer.Option(help="Preset or file instead of settings; repeatable.")]
 Seconds = Annotated[float | None, typer.Option(help="Run for so long instead.", min=1)]
 Seed = Annotated[int | None, typer.Option(help="Another seed.", min=0)]
@@ -104,7 +106,7 @@ def check(
     source_url: SourceUrl = None,
     dialect: Dialect = None,
     envoy_admin: EnvoyAdmin = None,
-    plane: Annotated[str | None, typer.Option(help="Check a control plane instead: envoy.")] = None,
+    plane: Annotated[str | None, typer.Option(help="Check a control plane instead: envoy, kubernetes.")] = None,
 ) -> None:
     """Say what is there and what is missing: source, metrics, history, and the knobs that enables."""
     from governor.commands.check import check_plane, check_source

@@ -33,7 +33,9 @@ class PrometheusSettings(_Group):
     """Where and how Prometheus (or Thanos, Mimir, VictoriaMetrics) is asked."""
 
     url: AnyHttpUrl | None = Field(None, description="base address, for example http://127.0.0.1:9090")
-    dialect: Literal["envoy", "istio"] = Field("istio", description="whose metric names: envoy or istio")
+    dialect: Literal[
+        "auto", "istio", "linkerd", "envoy-gateway", "hubble", "knative", "envoy", "opentelemetry"
+    ] = Field("istio", description="whose metric names (docs/dialects.md); auto looks which are there")
     timeout_s: PositiveFloat = Field(10.0, description="longest wait for one answer, seconds")
     bearer_token: SecretStr | None = Field(None, description="sent as Authorization: Bearer ...")
     bearer_token_file: Path | None = Field(None, description="read before each cycle; instead of bearer_token")

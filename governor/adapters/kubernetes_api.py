@@ -64,6 +64,11 @@ class KubernetesApi:
         self.requests = 0
         """Requests sent so far."""
 
+    @property
+    def host(self) -> str:
+        """Address of the API server."""
+        return str(self._client.configuration.host)
+
     def get(self, ref: Ref) -> Body:
         """The object; ObjectGone if there is none."""
         return self._read(_address(ref.kind, ref.namespace, ref.name), str(ref))
@@ -159,11 +164,10 @@ class KubernetesApi:
         try:
             answer = self._client.call_api(*request, _request_timeout=self._timeout_s)
         except HTTPError as error:
-            host = self._client.configuration.host
             if method == "GET":
-                raise ControlPlaneError(f"{what}: {host} does not answer: {root_cause(error)}") from error
+                raise ControlPlaneError(f"{what}: {self.host} does not answer: {root_cause(error)}") from error
             raise WriteUnconfirmed(
-                f"{what}: {host} did not answer ({root_cause(error)}): it is not known whether it was written"
+                f"{what}: {self.host} did not answer ({root_cause(error)}): whether it was written is not known"
             ) from error
         text: bytes = answer.read()  # type: ignore[no-untyped-call]
         if 200 <= answer.status < 300:

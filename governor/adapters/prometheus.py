@@ -16,6 +16,7 @@ import numpy as np
 
 from governor.adapters.clock import SystemClock
 from governor.adapters.prometheus_client import PrometheusClient, PrometheusOptions
+from governor.adapters.prometheus_discovery import AUTO, spoken_dialect
 from governor.adapters.prometheus_history import Span, Tick, rate_history
 from governor.adapters.prometheus_names import Names, names_of
 from governor.adapters.prometheus_queries import Dialect, Query, Rows, Windows, read_dialect, rows_of, series_of
@@ -23,7 +24,7 @@ from governor.adapters.prometheus_samples import rate_samples
 from governor.adapters.prometheus_tables import Answers, repeats, tables_of
 from governor.domain import Gap, GapReason, MeshFrame, MeshIndex
 from governor.errors import SourceRefused
-from governor.observe.frame import Measured, build_frame
+from governor.observe.frame import LISTED, Measured, build_frame
 from governor.observe.index import mesh_index
 from governor.ports import Clock
 from governor.predict.history import RateHistory
@@ -50,7 +51,7 @@ class PrometheusSource:
     """
 
     def __init__(self, options: PrometheusOptions, clock: Clock | None = None) -> None:
-        self._dialect: Dialect = read_dialect(options.dialect)
+        self._spoken: Dialect | None = None if options.dialect == AUTO else read_dialect(options.dialect)
         self._client = PrometheusClient(options)
         self._clock = clock or SystemClock()
         self._index: MeshIndex | None = None
@@ -65,12 +66,14 @@ class PrometheusSource:
         range_s = max(window_s, LEAST_SCRAPES * step)
         windows = Windows(range_s, max(range_s, self._dialect.slow_s), step)
         answered = [(self._dialect.seen, seen), *self._ask(windows, seen.at)]
-        names = names_of(self._dialect, seen.labels)
+        workloads = [row for query, rows in answered if query.name == "edge.workloads" for row in rows.labels]
+        names = names_of(self._dialect, seen.labels, workloads)
         index, entry_gaps = self._mesh(answered, names)
         answers = Answers(answered, index, names, windows, seen.at)
         samples = rate_samples(client, self._dialect, windows, index, names, seen.at)
         warned = client.take_warnings()
         gaps = [*entry_gaps, *repeats(answered), *self._notes(seen, window_s, windows)]
+        gaps += self._unseen(seen.at)
         gaps += [Gap("source", client.name, GapReason.PARTIAL, text) for text in warned]
         tables = tables_of(answers)
         return build_frame(
@@ -86,6 +89,7 @@ class PrometheusSource:
                 samples=samples,
                 gaps=tuple(gaps),
                 whole=PARTIAL_TRUST if warned else 1.0,
+                why=self._dialect.missing,
             )
         )
 
@@ -113,9 +117,30 @@ class PrometheusSource:
         span = Span.until(answer.at, range_s, max(1, round(step_s)))
         return rate_history(self._client, self._dialect, span, tick)
 
+    @property
+    def dialect(self) -> str:
+        """Name of the dialect that Prometheus is asked in; looked for there if it was left open."""
+        return self._dialect.name
+
     def close(self) -> None:
         """Release connections."""
         self._client.close()
+
+    @property
+    def _dialect(self) -> Dialect:
+        if self._spoken is None:
+            self._spoken = spoken_dialect(self._client)
+        return self._spoken
+
+    def _unseen(self, at: float) -> list[Gap]:
+        """Services whose requests nobody counts, the first by name; no numbers are made up for them."""
+        query = self._dialect.unseen
+        if query is None:
+            return []
+        rows = rows_of(self._client.query(query.promql, at), query.promql, self._client.name)
+        names = sorted({" ".join(row[label] for label in sorted(row)) for row in rows.labels})
+        subjects = names if len(names) <= LISTED else [*names[:LISTED], f"{len(names) - LISTED} more"]
+        return [Gap("edge", name, GapReason.MISSING, self._dialect.unseen_why) for name in subjects if name]
 
     def _seen(self) -> Rows:
         """Which edges there are; SourceRefused if there is none."""
@@ -160,7 +185,7 @@ class PrometheusSource:
         edges = [edge for labels in seen["edge.seen"] if (edge := names.edge(labels)) is not None]
         backends = [
             (edge.name, backend)
-            for labels in seen["backend.seen"]
+            for labels in seen.get("backend.seen", ())
             if (edge := names.edge(labels)) is not None and (backend := names.backend(labels)) is not None
         ]
         apis, gaps = names.apis(seen.get("api.seen", ()))

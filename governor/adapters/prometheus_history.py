@@ -13,9 +13,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from governor.adapters.envoy_admin_names import edge_of_cluster
 from governor.adapters.prometheus_client import PrometheusClient
-from governor.adapters.prometheus_names import NOBODY
+from governor.adapters.prometheus_names import Names, names_of
 from governor.adapters.prometheus_queries import Dialect, Labels, Windows, rows_of, series_of
 from governor.domain import FloatArray
 from governor.errors import SourceRefused
@@ -53,7 +52,7 @@ def rate_history(
     """
     query = Windows(span.step_s, span.step_s, span.step_s).fill(dialect.history)
     now = rows_of(client.query(query, span.end), query, client.name)
-    table = _Table(span.steps)
+    table = _Table(span.steps, names_of(dialect, now.labels))
     stop = span.steps
     rows = len(now.labels)
     while stop > 0:
@@ -81,6 +80,7 @@ class _Table:
     """Rates over services in the order they were first seen; older pieces may know services that are gone."""
 
     steps: int
+    hosts: Names
     names: dict[str, int] = field(default_factory=dict)
     values: FloatArray = field(init=False)
 
@@ -95,7 +95,7 @@ class _Table:
         at: int,
     ) -> None:
         found = list(series)
-        callees = [callee_of(labels) for labels, _, _ in found]
+        callees = [self.hosts.callee(labels) for labels, _, _ in found]
         self._reserve([name for name in callees if name is not None])
         for name, (_, times, rates) in zip(callees, found, strict=True):
             if name is None:
@@ -122,13 +122,3 @@ class _Table:
         if lacking:
             more = np.full((lacking, self.steps), np.nan, np.float32)
             self.values = np.concatenate([self.values, more]) if len(self.values) else more
-
-
-def callee_of(labels: Labels) -> str | None:
-    """The service that requests of a row go to; None for those that are nobody's."""
-    cluster = labels.get("envoy_cluster_name")
-    if cluster is not None:
-        edge = edge_of_cluster(cluster)
-        return None if edge is None else edge.callee
-    host = labels.get("destination_service", "")
-    return None if host in NOBODY else host

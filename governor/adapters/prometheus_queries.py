@@ -71,6 +71,18 @@ class Dialect:
     entry: str
     history: str
     """Final answers/s into services over one step, for weeks of them."""
+    found: str
+    """Query that answers with a number above 0 where this dialect is spoken."""
+    rank: int
+    """Of several dialects that are spoken the one with the lowest rank is the mesh's own."""
+    labels: Mapping[str, tuple[tuple[str, ...], ...]]
+    """For callers, callees, ...: labels that give the name, and those that give the namespace."""
+    missing: Mapping[str, str]
+    """Words for signals (`edge.retries`) that this mesh does not tell, or only if asked to."""
+    unseen: Query | None
+    """Services that are there but whose requests nobody counts."""
+    unseen_why: str
+    """What is to be said of them."""
 
     @property
     def seen(self) -> Query:
@@ -83,33 +95,50 @@ class Dialect:
         return Template(self.probe).safe_substitute(labels=pairs)
 
 
+DIALECTS = ("istio", "linkerd", "envoy-gateway", "hubble", "knative", "envoy", "opentelemetry")
+"""All dialects that Prometheus can be asked in."""
+
+
 @cache
 def read_dialect(name: str) -> Dialect:
-    """The dialect `name`: envoy or istio."""
-    table = dialect(name)
-    gateways = table.get("gateways", "")
-
-    def query(key: str, one: Mapping[str, Any]) -> Query:
-        promql = Template(one["promql"]).safe_substitute(gateways=gateways)
-        return Query(key, promql, one.get("zero"), bool(one.get("partial")))
-
+    """The dialect `name`, one of `DIALECTS`."""
+    table, common = dialect(name), dialect("kubernetes")
+    spelled = _Words(table, common["words"])
     queries = [
-        query(key, one)
-        for key, given in table["queries"].items()
+        Query(key, spelled(one["promql"]), one.get("zero"), bool(one.get("partial")))
+        for key, given in {**table["queries"], **common["queries"]}.items()
         for one in (given if isinstance(given, list) else [given])
     ]
-    samples = {key: Template(text).safe_substitute(gateways=gateways) for key, text in table["samples"].items()}
+    unseen = table.get("unseen")
     return Dialect(
-        name,
-        tuple(queries),
-        samples["api"],
-        samples["edge"],
-        table["probe"],
-        float(table["slow_s"]),
-        gateways,
-        table.get("entry", ""),
-        table["history"],
+        name=name,
+        queries=tuple(queries),
+        api_samples=spelled(table["samples"]["api"]),
+        edge_samples=spelled(table["samples"]["edge"]),
+        probe=spelled(table["probe"]),
+        slow_s=float(table["slow_s"]),
+        gateways=table.get("gateways", ""),
+        entry=table.get("entry", ""),
+        history=spelled(table["history"]),
+        found=spelled(table["found"]),
+        rank=int(table["rank"]),
+        labels={what: tuple(tuple(names) for names in pair) for what, pair in table.get("labels", {}).items()},
+        missing=table.get("missing", {}),
+        unseen=None if unseen is None else Query("unseen", spelled(unseen["promql"])),
+        unseen_why="" if unseen is None else unseen["why"],
     )
+
+
+class _Words:
+    """The dialect's own words, which may hold one another, in its queries; lengths are left for later."""
+
+    def __init__(self, table: Mapping[str, Any], common: Mapping[str, str]) -> None:
+        self._words: dict[str, str] = {"gateways": table.get("gateways", "")}
+        for word, text in {**common, **table.get("words", {})}.items():
+            self._words[word] = self(text)
+
+    def __call__(self, promql: str) -> str:
+        return Template(promql).safe_substitute(self._words)
 
 
 @dataclass(frozen=True, eq=False)

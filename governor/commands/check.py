@@ -11,7 +11,7 @@ from governor.explain.readiness import check_report, readiness
 from governor.policy import load_policies, unmatched
 from governor.runtime.wiring import source_of
 
-PLANES = ("envoy",)
+PLANES = ("envoy", "kubernetes")
 
 
 @runtime_checkable
@@ -36,10 +36,14 @@ def check_source(config: Path | None, source_url: str | None, dialect: str | Non
 
 
 def check_plane(config: Path | None, plane: str, envoy_admin: list[str]) -> int:
-    """What an Envoy's bootstrap holds for each knob, and the snippet for what it lacks."""
+    """What an Envoy's bootstrap holds for each knob and what it lacks, or what may be done in a cluster."""
     if plane not in PLANES:
         warn(f"--plane {plane}: allowed: {', '.join(PLANES)}")
         return ERROR
+    if plane == "kubernetes":
+        from governor.commands.check_access import check_access
+
+        return check_access(config)
     from governor.adapters.envoy_check import check_envoy
 
     settings = settings_for(config)

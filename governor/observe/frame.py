@@ -51,6 +51,8 @@ class Measured:
     """Absences that the source itself knows of, such as a partial answer."""
     whole: float = 1.0
     """Factor on all trust: below 1 when the source said that its answer is partial."""
+    why: Mapping[str, str] = field(default_factory=dict)
+    """Words for signals (`edge.retries`) that are known to be missing."""
 
 
 def build_frame(measured: Measured) -> MeshFrame:
@@ -77,7 +79,7 @@ def build_frame(measured: Measured) -> MeshFrame:
                 signal = Signal.of(np.full(len(names[table]), np.nan))
             columns[table][column.name] = signal.values.astype(np.float32)
             trust[name] = signal.trust * measured.whole
-            gaps += gaps_of(name, signal, names[table])
+            gaps += gaps_of(name, signal, names[table], measured.why.get(name, ""))
     return MeshFrame(
         at=measured.at,
         window_s=measured.window_s,
@@ -93,18 +95,22 @@ def build_frame(measured: Measured) -> MeshFrame:
     )
 
 
-def gaps_of(name: str, signal: Signal, subjects: tuple[str, ...]) -> Iterator[Gap]:
-    """Gaps of one signal: one for each subject, or one line where a reason has more than `LISTED`."""
+def gaps_of(name: str, signal: Signal, subjects: tuple[str, ...], why: str = "") -> Iterator[Gap]:
+    """Gaps of one signal: one for each subject, or one line where a reason has more than `LISTED`.
+
+    `why` is said where values are missing.
+    """
     for code, reason in enumerate(REASONS):
         rows = np.flatnonzero(signal.reasons == code)
         if len(rows) == 0:
             continue
         table = name.partition(".")[0]
         if len(rows) == len(subjects) > 1:
-            yield Gap(name, f"every {table}", reason)
+            yield Gap(name, f"every {table}", reason, why if reason is GapReason.MISSING else "")
         elif len(rows) > LISTED:
             few = ", ".join(subjects[row] for row in rows[:3])
             yield Gap(name, f"{len(rows)} of {len(subjects)} {table} rows", reason, f"{few}, ...")
         else:
-            detail = "intervals with the reset are left out" if reason is GapReason.RESET else ""
+            details = {GapReason.RESET: "intervals with the reset are left out", GapReason.MISSING: why}
+            detail = details.get(reason, "")
             yield from (Gap(name, subjects[row], reason, detail) for row in rows)

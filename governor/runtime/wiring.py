@@ -118,7 +118,7 @@ def kubernetes_plane(settings: Settings, fence: Callable[[], None] = lambda: Non
     from governor.adapters.meshes.known import meshes_called
 
     given = settings.plane.kubernetes
-    api = _kubernetes_api(given)
+    api = kubernetes_api(given)
     options = PlaneOptions(meshes_called(given.meshes), given.namespace, given.namespaces, given.confirm_s)
     events = KubernetesEvents(api, _identity())
     return KubernetesControlPlane(api, options, fence, events.tell)
@@ -129,7 +129,7 @@ def leader_seen_s(settings: Settings) -> float | None:
     from governor.adapters.kubernetes_lease import KubernetesLeases, seen_ago_s
 
     given = settings.plane.kubernetes
-    lease = KubernetesLeases(_kubernetes_api(given), given.namespace, settings.leadership.name).get()
+    lease = KubernetesLeases(kubernetes_api(given), given.namespace, settings.leadership.name).get()
     return None if lease is None else seen_ago_s(lease, datetime.now(UTC))
 
 
@@ -153,7 +153,8 @@ def _identity() -> str:
     return f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
 
 
-def _kubernetes_api(given: KubernetesSettings) -> KubernetesApi:
+def kubernetes_api(given: KubernetesSettings) -> KubernetesApi:
+    """Requests to the cluster that the settings name, within their budget."""
     from governor.adapters.kubernetes_api import KubernetesApi, RateBudget
     from governor.adapters.kubernetes_client import api_client
 

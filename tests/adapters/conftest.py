@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -45,3 +48,10 @@ def xds(tmp_path: Path, scenario: Scenario) -> Path:
     """The lab's discovery files, without an Envoy."""
     write_envoy_files(scenario, make_layout(scenario, "127.0.0.1", 19000), tmp_path)
     return tmp_path
+
+
+@pytest.fixture(scope="session")
+def prometheus_binary(absent: Callable[[str], NoReturn]) -> str:
+    """Prometheus of this machine."""
+    found = shutil.which("prometheus")
+    return found if found is not None else absent("no `prometheus` on the PATH (Debian: apt install prometheus)")

@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.parse import parse_qs, urlsplit
 
-from governor.adapters.prometheus_queries import read_dialect
+from governor.adapters.prometheus_queries import DIALECTS, read_dialect
 
 NOW = 1_700_000_000.0
 STEP = 5
@@ -97,6 +97,8 @@ class Reply:
 class FakePrometheus:
     """Answers the queries of one dialect from `rows`, by the query's name (`edge.rate`); others are empty.
 
+    `unseen` and `found` are the dialect's own, `found <dialect>` that of another.
+
     Over TLS where it is given a context.
     """
 
@@ -119,6 +121,11 @@ class FakePrometheus:
             key = _normal(query.promql)
             count = sum(name.partition("#")[0] == query.name for name in self._names.values())
             self._names[key] = query.name if count == 0 else f"{query.name}#{count}"
+        if table.unseen is not None:
+            self._names[_normal(table.unseen.promql)] = "unseen"
+        for name in DIALECTS:
+            own = "found" if name == dialect else f"found {name}"
+            self._names[_normal(read_dialect(name).found)] = own
         self._samples = {_normal(table.api_samples): "samples.api", _normal(table.edge_samples): "samples.edge"}
         self._history = _normal(table.history)
         self._server = _Server(("127.0.0.1", 0), _Handler)

@@ -15,7 +15,9 @@ import pytest
 
 from governor.adapters import prometheus_history
 from governor.adapters.prometheus import PrometheusOptions, PrometheusSource
-from governor.adapters.prometheus_history import MOST_STEPS, Span, callee_of
+from governor.adapters.prometheus_history import MOST_STEPS, Span
+from governor.adapters.prometheus_names import names_of
+from governor.adapters.prometheus_queries import read_dialect
 from governor.errors import SourceRefused, SourceUnreachable
 from tests.adapters.fake_prometheus import NOW, FakePrometheus, Reply
 from tests.adapters.test_prometheus_real import Prometheus
@@ -142,10 +144,11 @@ def test_a_span_is_of_whole_steps_since_the_epoch() -> None:
 
 
 def test_istio_names_a_service_by_its_host_and_nobody_is_none() -> None:
-    assert callee_of({"destination_service": "web.shop.svc.cluster.local"}) == "web.shop.svc.cluster.local"
+    istio, envoy = names_of(read_dialect("istio"), ()), names_of(read_dialect("envoy"), ())
+    assert istio.callee({"destination_service": "web.shop.svc.cluster.local"}) == "web.shop.svc.cluster.local"
     for nobody in ("", "unknown", "PassthroughCluster"):
-        assert callee_of({"destination_service": nobody}) is None
-    assert callee_of({"envoy_cluster_name": "prometheus_stats"}) is None
+        assert istio.callee({"destination_service": nobody}) is None
+    assert envoy.callee({"envoy_cluster_name": "prometheus_stats"}) is None
 
 
 def openmetrics(until: int, days: int, rate_of: dict[str, float]) -> Iterator[str]:

@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import json
-import shutil
-import socket
-import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import NoReturn
 
 import numpy as np
 import pytest
-import requests
 
 from governor.adapters.prometheus import PrometheusOptions, PrometheusSource
 from governor.adapters.prometheus_client import PrometheusClient
-from governor.adapters.prometheus_queries import Windows, read_dialect
+from governor.adapters.prometheus_queries import DIALECTS, Windows, read_dialect
 from governor.domain import GapReason, MeshFrame
 from governor.errors import SourceError, SourceRefused
 from governor.lab.document_files import parse_scenario
 from governor.lab.mesh import MeshLab
 from governor.lab.results import LoadResult
+
+from .real_prometheus import Prometheus
 
 pytestmark = [pytest.mark.prometheus, pytest.mark.timeout(90)]
 RATE = {"shop.high": 60.0, "shop.low": 120.0}
@@ -49,79 +45,13 @@ WINDOW_S = 6.0
 
 
 @pytest.fixture
-def binary(absent: Callable[[str], NoReturn]) -> str:
-    """Prometheus of this machine."""
-    found = shutil.which("prometheus")
-    return found if found is not None else absent("no `prometheus` on the PATH (Debian: apt install prometheus)")
-
-
-def _free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port: int = one.getsockname()[1]
-        return port
-
-
-class Prometheus:
-    """One process of Prometheus with its data in `directory`, or in `tsdb`."""
-
-    def __init__(
-        self, binary: str, directory: Path, jobs: list[dict[str, object]], tsdb: Path | None = None
-    ) -> None:
-        directory.mkdir()
-        (directory / "prometheus.yml").write_text(json.dumps({"scrape_configs": jobs}))
-        self.url = f"http://127.0.0.1:{_free_port()}"
-        self._log = (directory / "log").open("w")
-        self._process = subprocess.Popen(
-            [
-                binary,
-                f"--config.file={directory}/prometheus.yml",
-                f"--storage.tsdb.path={tsdb or directory / 'tsdb'}",
-                f"--web.listen-address={self.url.removeprefix('http://')}",
-                "--log.level=warn",
-            ],
-            stdout=self._log,
-            stderr=self._log,
-        )
-        try:
-            self._wait_ready()
-        except BaseException:
-            self.stop()
-            raise
-
-    def _wait_ready(self) -> None:
-        session = requests.Session()
-        session.trust_env = False
-        deadline = time.monotonic() + 20
-        with session:
-            while True:
-                assert self._process.poll() is None, "Prometheus ended at once: see its log"
-                assert time.monotonic() < deadline, "Prometheus does not get ready"
-                try:
-                    if session.get(f"{self.url}/-/ready", timeout=1).ok:
-                        return
-                except requests.ConnectionError:
-                    pass
-                time.sleep(0.05)
-
-    def stop(self) -> None:
-        self._process.terminate()
-        try:
-            self._process.wait(10)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._log.close()
-
-
-@pytest.fixture
-def empty(binary: str, tmp_path: Path) -> Iterator[Prometheus]:
-    server = Prometheus(binary, tmp_path / "prometheus", [])
+def empty(prometheus_binary: str, tmp_path: Path) -> Iterator[Prometheus]:
+    server = Prometheus(prometheus_binary, tmp_path / "prometheus", [])
     yield server
     server.stop()
 
 
-@pytest.mark.parametrize("name", ["envoy", "istio"])
+@pytest.mark.parametrize("name", DIALECTS)
 def test_every_query_of_a_dialect_is_valid_promql(empty: Prometheus, name: str) -> None:
     client = PrometheusClient(PrometheusOptions(empty.url))
     dialect, windows = read_dialect(name), Windows(15, 20, 5)
@@ -129,6 +59,8 @@ def test_every_query_of_a_dialect_is_valid_promql(empty: Prometheus, name: str) 
         assert client.query(windows.fill(query.promql)) == []
     for promql in (dialect.api_samples, dialect.edge_samples, dialect.history):
         assert client.query_range(windows.fill(promql), 0, 60, 5) == []
+    for promql in (dialect.found, dialect.unseen.promql if dialect.unseen else "vector(1) < 0"):
+        assert client.query(promql) == []
     assert client.query(dialect.probe_of({"envoy_cluster_name": 'a "quote"\\ and\na line'})) == []
     with pytest.raises(SourceRefused, match=r"answers 400 \(.*parse error"):
         client.query("sum(")
@@ -137,11 +69,13 @@ def test_every_query_of_a_dialect_is_valid_promql(empty: Prometheus, name: str) 
 
 @pytest.mark.envoy
 @pytest.mark.usefixtures("real_envoy")
-def test_a_real_mesh_is_seen_as_its_load_generator_knows_it(binary: str, tmp_path: Path, address: str) -> None:
+def test_a_real_mesh_is_seen_as_its_load_generator_knows_it(
+    prometheus_binary: str, tmp_path: Path, address: str
+) -> None:
     scenario = parse_scenario(SMALL, Path("small.yaml"))
     results: list[LoadResult] = []
     with MeshLab(scenario, tmp_path / "lab", address) as lab:
-        server = Prometheus(binary, tmp_path / "prometheus", lab.scrape_targets)
+        server = Prometheus(prometheus_binary, tmp_path / "prometheus", lab.scrape_targets)
         source = PrometheusSource(PrometheusOptions(server.url, dialect="envoy"))
         load = threading.Thread(target=lambda: results.append(lab.run()))
         load.start()

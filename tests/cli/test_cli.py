@@ -57,7 +57,7 @@ def test_validate_accepts_presets(call: Call, capsys: pytest.CaptureFixture[str]
         (["govern"], "No such command 'govern'"),
         (["check", "--plane", "envoy"], "name its admin address"),
         (["check", "--envoy-admin", "nonsense"], "source.envoy.admin_urls[0]: input should be a valid URL"),
-        (["check", "--dialect", "mars"], "allowed: envoy, istio"),
+        (["check", "--dialect", "mars"], "allowed: auto, istio, linkerd, envoy-gateway, hubble"),
         (["recommend", "--format", "csv"], "Invalid value for '--format'"),
         (["config", "--config", "none.yaml"], "none.yaml: there is no such file"),
     ],

@@ -112,7 +112,8 @@ def _without_servers_own(found: Snapshot) -> Mapping[Ref, Body]:
     kept = {}
     for ref, body in found.objects.items():
         metadata = {key: value for key, value in body["metadata"].items() if key not in SERVERS_OWN}
-        kept[ref] = {**body, "metadata": metadata}
+        # A status is its controller's, which may run beside (istiod speaks of routes, too).
+        kept[ref] = {key: value for key, value in body.items() if key != "status"} | {"metadata": metadata}
     return kept
 
 

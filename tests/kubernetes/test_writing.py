@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from governor.adapters.kubernetes_before import BeforeImage
+from governor.adapters.kubernetes_edits import Change, Edit
+from governor.adapters.kubernetes_images import BeforeImages
 from governor.adapters.kubernetes_objects import CONFIG_MAP
-from governor.adapters.meshes import istio
+from governor.adapters.kubernetes_writer import KubernetesWriter
 from governor.errors import ControlPlaneError, NotLeader, WriteRejected
 from governor.knobs import (
     BackendWeights,
@@ -211,14 +214,14 @@ def test_flagger_is_not_interfered_with(shop: Shop) -> None:
 
 
 @pytest.mark.usefixtures("istiod")
-def test_istios_webhook_judges_the_dry_run_and_nothing_is_left(
-    shop: Shop, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # The governor's own copy of the rules would refuse it before the server sees it.
-    monkeypatch.setattr(istio, "violations", lambda *_: [])
+def test_istios_webhook_judges_the_dry_run_and_nothing_is_left(shop: Shop) -> None:
     shop.owner_writes(shop.rule, RULE)
-    plane = shop.plane()
+    images_of_it = BeforeImages(shop.api, shop.namespace)
+    writer = KubernetesWriter(shop.api, images_of_it, lambda: None)
+    now = shop.api.get(shop.rule)
+    path = ("spec", "trafficPolicy", "outlierDetection", "maxEjectionPercent")
+    image = BeforeImage(shop.rule, now["metadata"]["uid"], shop.edge, Knob.OUTLIER_DETECTION, {})
     with pytest.raises(WriteRejected, match=r"not in range 0\.\.100"):
-        plane.write(shop.edge, Knob.OUTLIER_DETECTION, OutlierDetection(1.2, 7))
+        writer.make(Change(shop.rule, (Edit(path, 120),)), now, image, frozenset())
     assert shop.spec(shop.rule) == RULE
     assert images(shop) == 0

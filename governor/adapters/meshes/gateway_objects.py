@@ -125,7 +125,9 @@ def _of_mesh(found: Iterable[Route], place: Place) -> list[Route]:
     ]
     caller = service_of(place.caller)
     own = [route for route in attached if caller is not None and route.ref.namespace == caller.namespace]
-    return own or [route for route in attached if route.ref.namespace == place.callee.namespace]
+    holding = own or [route for route in attached if route.ref.namespace == place.callee.namespace]
+    # Rules that only redirect or answer lead nowhere.
+    return [route for route in holding if route.rules]
 
 
 def _of_gateways(found: Iterable[Route], wanted: set[Key]) -> Iterable[Route]:

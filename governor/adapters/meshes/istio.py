@@ -7,13 +7,13 @@ waypoints is `istio_ambient`'s.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
 from governor.adapters.inexpressible import Inexpressible
 from governor.adapters.kubernetes_edits import AnyChange
-from governor.adapters.kubernetes_objects import Kind, Snapshot
+from governor.adapters.kubernetes_objects import Body, Kind, Ref, Snapshot
 from governor.adapters.meshes import istio_destination as rule
 from governor.adapters.meshes import istio_filters as filters
 from governor.adapters.meshes import istio_routes as routes
@@ -21,7 +21,7 @@ from governor.adapters.meshes.checked import checked
 from governor.adapters.meshes.gateway_objects import GRPC_ROUTE, HTTP_ROUTE
 from governor.adapters.meshes.istio_callers import GATEWAY
 from governor.adapters.meshes.istio_modes import is_ambient, of_ambient
-from governor.adapters.meshes.istio_objects import DESTINATION_RULE, ENVOY_FILTER, VIRTUAL_SERVICE
+from governor.adapters.meshes.istio_objects import DESTINATION_RULE, ENVOY_FILTER, VIRTUAL_SERVICE, concerns
 from governor.adapters.meshes.mesh import Place
 from governor.adapters.meshes.rules_istio import violations
 from governor.knobs import (
@@ -67,6 +67,10 @@ class Istio:
         if limit is not None:
             found[Knob.RATE_LIMIT] = RateLimit(limit)
         return {knob: value for knob, value in found.items() if value is not None}
+
+    def concerns(self, ref: Ref, body: Body) -> Iterable[tuple[str, str]] | None:
+        """See `kubernetes_state.SaysWhom`."""
+        return concerns(ref, body)
 
     def changes(self, snapshot: Snapshot, place: Place, value: KnobValue) -> Sequence[AnyChange]:
         """See `Mesh.changes`."""

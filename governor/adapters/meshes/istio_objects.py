@@ -74,6 +74,18 @@ def _delegated(ref: Ref, body: Body) -> Iterator[tuple[str, str]]:
             yield to.get("name", ""), to.get("namespace") or ref.namespace
 
 
+def concerns(ref: Ref, body: Body) -> frozenset[HostKey] | None:
+    """Services that this object may have a say in; None for wildcards, delegates and selectors."""
+    spec = body.get("spec") or {}
+    if ref.kind == DESTINATION_RULE:
+        found = frozenset(_rule_hosts(ref, body))
+    elif ref.kind == VIRTUAL_SERVICE and spec.get("hosts") and not any(_delegated(ref, body)):
+        found = frozenset({*_routed_hosts(ref, body), *_spoken_for(ref, body)})
+    else:
+        return None
+    return None if any(name == "*" for name, _ in found) else found
+
+
 def destination_rule(snapshot: Snapshot, place: Place) -> Found | None:
     """The rule of the callee's host, None if there is none; Inexpressible if several might apply.
 

@@ -49,8 +49,8 @@ def _server(snapshot: Snapshot, place: Place) -> Ref:
     ports = _target_ports(body)
     found = [
         server
-        for server, said in snapshot.of(SERVER, ref.namespace)
-        if selector and _selects(said["spec"].get("podSelector"), selector) and said["spec"]["port"] in ports
+        for server in snapshot.index(SERVER, _placed).get(ref.namespace, ())
+        if selector and _is_of(snapshot.objects[server]["spec"], selector, ports)
     ]
     if not found:
         raise Inexpressible(
@@ -60,6 +60,15 @@ def _server(snapshot: Snapshot, place: Place) -> Ref:
     if len(found) > 1:
         raise Inexpressible(f"{' and '.join(map(str, found))} both are of {ref}, and each counts by itself")
     return found[0]
+
+
+def _placed(ref: Ref, body: Body) -> Iterable[str]:
+    del body
+    return [ref.namespace]
+
+
+def _is_of(server: Mapping[str, Any], labels: Mapping[str, str], ports: set[int | str]) -> bool:
+    return server["port"] in ports and _selects(server.get("podSelector"), labels)
 
 
 def _policy(snapshot: Snapshot, server: Ref) -> Found | None:

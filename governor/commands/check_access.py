@@ -1,0 +1,73 @@
+"""`governor check --plane kubernetes`: whether the API server lets this account do what the settings ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich import box
+from rich.markup import escape as plain
+from rich.table import Table
+
+from governor.adapters.kubernetes_access import CLUSTER_WIDE, Right, allowed, needed
+from governor.adapters.kubernetes_discovery import installed, present
+from governor.adapters.meshes.known import meshes_called
+from governor.commands.output import FOUND, NOTHING, settings_for, show, warn
+from governor.runtime.wiring import kubernetes_api
+from governor.settings import RunMode, Settings
+
+EVERYWHERE = ""
+"""As a namespace: all of them."""
+
+
+def check_access(config: Path | None) -> int:
+    """Ask the API server for each right that mode and meshes need; exit code 1 if one lacks.
+
+    ControlPlaneError if the API server does not answer.
+    """
+    settings = settings_for(config)
+    given = settings.plane.kubernetes
+    api = kubernetes_api(given)
+    known = meshes_called(given.meshes)
+    served = installed(api, {kind for mesh in known for kind in mesh.kinds})
+    names = tuple(dict.fromkeys(mesh.name for mesh in present(known, served)))
+    there = {(kind.group, kind.plural) for kind in served}
+    if not names:
+        warn(f"no mesh is installed of {', '.join(dict.fromkeys(mesh.name for mesh in known))}")
+    answers = [
+        (right, namespace, allowed(api, right, namespace))
+        for right in needed(names, enforce=settings.mode is RunMode.ENFORCE, elect=settings.leadership.enabled)
+        if _asked_for(right, there, known_kinds={(kind.group, kind.plural) for m in known for kind in m.kinds})
+        for namespace in _namespaces(right, settings)
+    ]
+    lacking = [answer for answer in answers if not answer[2]]
+    meshes = ", ".join(names) or "no mesh"
+    show(f"Mode {settings.mode.value}, {meshes}, at {api.host}:")
+    show(_table(answers))
+    if lacking:
+        warn(f"{len(lacking)} of {len(answers)} rights lack: deploy/ has a role for each mode and mesh")
+    return FOUND if lacking or not names else NOTHING
+
+
+def _asked_for(right: Right, there: set[tuple[str, str]], known_kinds: set[tuple[str, str]]) -> bool:
+    """Whether the resource is there: of a mesh's kinds some may not be installed, and are then not used."""
+    resource = right.group, right.resource
+    return resource in there or resource not in known_kinds
+
+
+def _namespaces(right: Right, settings: Settings) -> Sequence[str]:
+    given = settings.plane.kubernetes
+    if right.at_home:
+        return (given.namespace,)
+    return (EVERYWHERE,) if (right.group, right.resource) in CLUSTER_WIDE else given.namespaces or (EVERYWHERE,)
+
+
+def _table(answers: Sequence[tuple[Right, str, bool]]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in ("verb", "resource", "namespace", "allowed", "what for"):
+        table.add_column(name, overflow="fold")
+    for right, namespace, yes in answers:
+        resource = f"{right.resource}.{right.group}" if right.group else right.resource
+        row = (right.verb, resource, namespace or "(all)", "yes" if yes else "NO", right.purpose)
+        table.add_row(*map(plain, row))
+    return table
