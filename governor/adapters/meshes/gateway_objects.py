@@ -67,6 +67,11 @@ def parents_of(ref: Ref, body: Body) -> Iterable[tuple[str, Key, str | None]]:
         yield str(parent.get("kind", "Gateway")), where, parent.get("sectionName")
 
 
+def attached_to_service(route: Route) -> bool:
+    """Whether the route is one of a mesh (GAMMA)."""
+    return any(kind == "Service" for kind, _, _ in parents_of(route.ref, route.body))
+
+
 def _keys(ref: Ref, body: Body) -> set[Key]:
     """What a route is found by: the Services it is attached to, and all backends."""
     found = {where for kind, where, _ in parents_of(ref, body) if kind == "Service"}
@@ -127,7 +132,7 @@ def _of_mesh(found: Iterable[Route], place: Place) -> list[Route]:
 
 def _of_gateways(found: Iterable[Route], wanted: set[Key]) -> Iterable[Route]:
     for route in found:
-        if any(kind == "Service" for kind, _, _ in parents_of(route.ref, route.body)):
+        if attached_to_service(route):
             continue
         rules = tuple(
             (at, rule)

@@ -11,6 +11,8 @@ from governor.adapters.kubernetes_objects import SERVICE, Kind, Ref, Snapshot
 from governor.adapters.meshes.mesh import Place, Service, service_of
 
 GATEWAY = Kind("networking.istio.io", "v1", "gateways", "Gateway")
+GATEWAY_NAME = "gateway.networking.k8s.io/gateway-name"
+"""Label of the pods of a Gateway API's Gateway, and so in the selector of its Service."""
 
 
 def workload_of(place: Place) -> tuple[str, str]:
@@ -45,3 +47,13 @@ def gateways_of(snapshot: Snapshot, place: Place) -> frozenset[str] | None:
         for ref, body in snapshot.of(GATEWAY)
         if (wanted := (body.get("spec") or {}).get("selector")) and wanted.items() <= labels.items()
     )
+
+
+def is_gateway(snapshot: Snapshot, place: Place) -> bool:
+    """Whether the caller's pods are known to be a gateway, Istio's or the Gateway API's."""
+    return is_kubernetes_gateway(snapshot, place) or bool(gateways_of(snapshot, place))
+
+
+def is_kubernetes_gateway(snapshot: Snapshot, place: Place) -> bool:
+    """Whether the caller is the Service of a Gateway API's Gateway."""
+    return GATEWAY_NAME in selector_of(snapshot, *workload_of(place))

@@ -22,7 +22,7 @@ from governor.adapters.meshes.istio_objects import (
 )
 from governor.adapters.meshes.mesh import Place
 from governor.adapters.meshes.shares import Destination, service_names, shares_of, weight_edits
-from governor.knobs import BackendWeights, Timeout
+from governor.knobs import BackendWeights, Knob, KnobValue, RetryPolicy, Timeout
 
 DEFAULT_ATTEMPTS = 2
 """Istio's own retries where a route has no stanza."""
@@ -37,6 +37,18 @@ def routes_of(snapshot: Snapshot, place: Place) -> tuple[Found | None, Routes]:
     """The VirtualService of this edge, and its entries that lead to the callee only."""
     found = virtual_service(snapshot, place)
     return found, [] if found is None else entries(found, place.callee)
+
+
+def settings(snapshot: Snapshot, place: Place, budget: KnobValue | None) -> dict[Knob, KnobValue | None]:
+    """What the edge's routes say; `budget` is the retries' knob with the budget, which stands elsewhere."""
+    found, leading = routes_of(snapshot, place)
+    attempts = attempts_in(leading)
+    share = budget.budget if isinstance(budget, RetryPolicy) else None
+    return {
+        Knob.RETRIES: None if attempts is None and share is None else RetryPolicy(attempts, share),
+        Knob.TIMEOUT: timeout_in(leading),
+        Knob.WEIGHTS: weights_in(found, leading, place.backends),
+    }
 
 
 def timeout_changes(snapshot: Snapshot, place: Place, value: Timeout) -> list[AnyChange]:

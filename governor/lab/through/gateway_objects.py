@@ -56,7 +56,8 @@ def objects(scenario: Scenario, layout: Layout) -> list[Document]:
         edges = [edge for edge in layout.edges if edge.caller == caller]
         found += [gateway(space, caller, edges), listeners_on(space, caller, edges, layout.address)]
         found.append(traffic_policy(scenario, caller))
-        found += [route(scenario, layout, edge) for edge in edges]
+        for edge in edges:
+            found += routes(scenario, layout, edge)
     return found
 
 
@@ -129,6 +130,8 @@ def traffic_policy(scenario: Scenario, caller: str) -> Document:
         spec["retry"] = _retry(plane)
     if plane.outlier_detection == "default":
         spec["healthCheck"] = {"passive": {"interval": "10s"}}
+    if caller == INGRESS:
+        spec["telemetry"] = {"metrics": {"routeStatName": "%ROUTE_NAME%"}}
     return _document(scenario.name, ENVOY, "BackendTrafficPolicy", dns(caller), spec)
 
 
@@ -146,27 +149,31 @@ def _retry(plane: DataPlane) -> Document:
     return {"numRetries": plane.retries.attempts, "retryOn": on, "perRetry": each}
 
 
-def route(scenario: Scenario, layout: Layout, edge: Edge) -> Document:
-    """Rules of an edge: one for each API class that enters there, inside the mesh one for each priority."""
-    space = dns(scenario.name)
+def routes(scenario: Scenario, layout: Layout, edge: Edge) -> Iterator[Document]:
+    """Routes of an edge: one for each API class that enters there, inside the mesh a rule for each priority.
+
+    A class that enters is counted under the name of its route.
+    """
     rest = {
         "timeouts": {"request": milliseconds(scenario.data_plane.timeout_s)},
         "backendRefs": [
             _backend(edge.callee, number) for number in range(len(layout.replica_ports[edge.callee]))
         ],
     }
-    if edge.caller == INGRESS:
-        apis = sorted(entering_apis(scenario, edge), key=lambda api: api.priority != "high")
-        rules = [{"name": dns(api.class_name), "matches": [_match(api)], **rest} for api in apis]
-    else:
-        high = {"headers": [_HIGH], "path": _prefix("/")}
-        rules = [
+    high = {"headers": [_HIGH], "path": _prefix("/")}
+    named = {
+        dns(api.class_name): [{"name": "main", "matches": [_match(api)], **rest}]
+        for api in entering_apis(scenario, edge)
+    } or {
+        f"{dns(edge.caller)}-{dns(edge.callee)}": [
             {"name": "high", "matches": [high], **rest},
             {"name": "main", "matches": [{"path": _prefix("/")}], **rest},
         ]
+    }
     parent = {"name": dns(edge.caller), "sectionName": dns(edge.callee)}
-    name = f"{dns(edge.caller)}-{dns(edge.callee)}"
-    return _document(space, GATEWAY, "HTTPRoute", name, {"parentRefs": [parent], "rules": rules})
+    for name, rules in named.items():
+        spec = {"parentRefs": [parent], "rules": rules}
+        yield _document(scenario.name, GATEWAY, "HTTPRoute", name, spec)
 
 
 def _match(api: Api) -> Document:
