@@ -75,11 +75,17 @@ def centres(rows: FloatArray, newest_z: NDArray[np.floating]) -> NDArray[np.floa
 
 def mixed(state: Mixture, model: NDArray[np.floating], around: NDArray[np.floating]) -> NDArray[np.float64]:
     """(S, H, Q) of the model's quantiles (S, H, Q) and `centres` (S, H, CENTRES), all in z, never decreasing."""
-    told = _experts(state, model, around)
-    scores = np.log(START)[:, None] - SHARPNESS * (state.losses - state.losses.min(axis=2, keepdims=True))
-    weights = np.exp(scores - scores.max(axis=2, keepdims=True))
-    weights /= weights.sum(axis=2, keepdims=True)
-    return np.sort((weights * told).sum(axis=2), axis=-1)
+    scores = np.log(np.asarray(START, np.float32))[:, None] - np.float32(SHARPNESS) * state.losses
+    best = scores[:, :, 0].copy()
+    for expert in range(1, len(START)):
+        np.maximum(best, scores[:, :, expert], out=best)
+    # Expert by expert: numpy's sums over an axis of four are several times as slow.
+    total, weighted = np.zeros_like(best), np.zeros(model.shape)
+    for expert in range(len(START)):
+        weight = np.exp(scores[:, :, expert] - best)
+        total += weight
+        weighted += weight * _expert(state, model, around, expert)
+    return np.sort(weighted / total, axis=-1)
 
 
 def learn(
@@ -113,7 +119,16 @@ def learn(
 
 
 def _experts(state: Mixture, model: NDArray[np.floating], around: NDArray[np.floating]) -> NDArray[np.float64]:
-    """(S, H, 1 + CENTRES, Q); a centre that has no errors of its own yet has the model's width."""
-    width = (model - model[..., [1]])[:, :, None]
-    offsets = np.where(np.isfinite(state.offsets), state.offsets, width)
-    return np.concatenate([model[:, :, None], around[..., None] + offsets], axis=2)
+    """(S, H, 1 + CENTRES, Q)."""
+    return np.stack([_expert(state, model, around, expert) for expert in range(len(START))], axis=2)
+
+
+def _expert(
+    state: Mixture, model: NDArray[np.floating], around: NDArray[np.floating], expert: int
+) -> NDArray[np.float64]:
+    """(S, H, Q) of the model (0) or of a centre; one that has no errors of its own yet has the model's width."""
+    if expert == 0:
+        return np.asarray(model, np.float64)
+    offsets = state.offsets[:, :, expert - 1]
+    width = model - model[..., [1]]
+    return around[..., [expert - 1]] + np.where(np.isfinite(offsets), offsets, width)
