@@ -5,10 +5,11 @@ the last 15 minutes, the last value, and the mean of the last 15 minutes plus wh
 horizon.
 
     expert e:  e_q = c + o_q,          o_q <- o_q + 0.05 * 2 |c - y| * (q - [y < c + o_q])
-    mix:       z_q = sum of w_e e_q,   w_e in proportion to start_e * exp(-0.1 * D_e)
-    loss:      D_e <- 0.99 D_e + pinball(e_q, y) / mean pinball of all experts and quantiles
+    mix:       z_q = sum of w_e e_q,   w_e in proportion to start_e * exp(-0.2 * D_e)
+    loss:      D_e <- 0.99 D_e + pinball(e_q, y) in requests / m,   m the running mean of all experts' and quantiles'
 
-each for itself per service, horizon and quantile; |c - y| is a running mean. What the model never saw, such as a
+each for itself per service, horizon and quantile; |c - y| is a running mean. An error counts in requests, not in z:
+counted in z, the many quiet nights choose the expert for the few hours in which a crowd comes. What the model never saw, such as a
 level that drifts by the day, moves the weight to whoever follows it. Source: exponentially weighted average
 forecaster, Cesa-Bianchi and Lugosi, Prediction, Learning, and Games, 2006, chapter 2; averaged quantiles:
 Lichtendahl et al. 2013.
@@ -26,16 +27,20 @@ from governor.predict.features import NAMES
 from governor.predict.model import QUANTILES, anchor
 
 CENTRES = 3
-START = (0.55, 0.15, 0.15, 0.15)
+START = (0.4, 0.15, 0.3, 0.15)
 """Weights before anything is known: the model, then the centres in the order of `centres`."""
-SHARPNESS = 0.1
+SHARPNESS = 0.2
 FORGET = 0.99
 """Weight that what is known keeps at each outcome."""
-LARGEST = 5.0
+LARGEST = 8.0
 """Most that one outcome counts, in mean losses: one spike does not choose the expert."""
+FARTHEST = 6.0
+"""Most in z that an outcome or a forecast counts for: four hundred times the level."""
 RATE = 0.05
 FASTEST = 0.02
 """Least weight of the newest error in its running mean."""
+LATEST = 0.02
+"""Least weight of the newest loss in the running mean that losses are relative to."""
 _GROWTH = NAMES.index("yesterday_growth_60_min")
 _Q = np.asarray(QUANTILES)
 
@@ -50,6 +55,8 @@ class Mixture:
     """(S, H, CENTRES) running mean of the absolute error of each centre, in z."""
     losses: FloatArray
     """(S, H, 1 + CENTRES, Q) discounted relative losses."""
+    scale: NDArray[np.float64]
+    """(S, H) running mean of the loss of all experts and quantiles, in the history's unit."""
     outcomes: NDArray[np.int32]
     """(S, H) outcomes seen."""
 
@@ -61,6 +68,7 @@ def begin(services: int, horizons: int) -> Mixture:
         np.full((*shape, CENTRES, len(QUANTILES)), np.nan, np.float32),
         np.zeros((*shape, CENTRES), np.float32),
         np.zeros((*shape, 1 + CENTRES, len(QUANTILES)), np.float32),
+        np.zeros(shape),
         np.zeros(shape, np.int32),
     )
 
@@ -93,29 +101,46 @@ def learn(
     model: NDArray[np.floating],
     around: NDArray[np.floating],
     outcome: NDArray[np.floating],
+    level: NDArray[np.float64],
 ) -> Mixture:
-    """The state after the outcomes (S, H) in z; what is NaN teaches nothing."""
+    """The state after the outcomes (S, H) in z, of the level (S,); what is NaN teaches nothing."""
     known = np.isfinite(outcome) & np.isfinite(model).all(axis=-1) & np.isfinite(around).all(axis=-1)
     if not known.any():
         return state
     y = np.where(known, outcome, 0.0)
     told = np.where(known[..., None, None], _experts(state, model, around), 0.0)
-    error = y[..., None, None] - told
-    pinball = np.maximum(_Q * error, (_Q - 1.0) * error)
-    losses = FORGET * state.losses + np.minimum(
-        pinball / (pinball.mean(axis=(2, 3), keepdims=True) + 1e-9), LARGEST
-    )
-    weight = np.maximum(FASTEST, 1.0 / (1.0 + state.outcomes))[..., None]
+    newest = 1.0 / (1.0 + state.outcomes)
+    losses, scale = _losses(y, told, np.where(np.isfinite(level), level, 1.0), state.scale, newest)
+    weight = np.maximum(FASTEST, newest)[..., None]
     distance = np.abs(y[..., None] - around)
     errors = state.errors + weight * (distance - state.errors)
     offsets = told[:, :, 1:] - around[..., None]
-    offsets = offsets + RATE * 2.0 * errors[..., None] * (_Q - (error[:, :, 1:] < 0.0))
+    below = y[..., None, None] < told[:, :, 1:]
+    offsets = offsets + RATE * 2.0 * errors[..., None] * (_Q - below)
     return Mixture(
         np.where(known[..., None, None], offsets, state.offsets).astype(np.float32),
         np.where(known[..., None], errors, state.errors).astype(np.float32),
-        np.where(known[..., None, None], losses, state.losses).astype(np.float32),
+        np.where(known[..., None, None], FORGET * state.losses + losses, state.losses).astype(np.float32),
+        np.where(known, scale, state.scale),
         state.outcomes + known.astype(np.int32),
     )
+
+
+def _losses(
+    y: NDArray[np.float64],
+    told: NDArray[np.float64],
+    level: NDArray[np.float64],
+    scale: NDArray[np.float64],
+    newest: NDArray[np.float64],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """(S, H, 1 + CENTRES, Q) losses of `told` relative to their running mean, and (S, H) that mean."""
+    rate = level[:, None, None, None]
+    # The offset in z is in both and cancels.
+    error = rate * (np.exp(np.minimum(y, FARTHEST))[..., None, None] - np.exp(np.minimum(told, FARTHEST)))
+    pinball = np.maximum(_Q * error, (_Q - 1.0) * error)
+    scale = scale + np.maximum(LATEST, newest) * (pinball.mean(axis=(2, 3)) - scale)
+    relative = pinball / (scale[..., None, None] + 1e-9 * rate)
+    return np.minimum(relative, LARGEST), scale
 
 
 def _experts(state: Mixture, model: NDArray[np.floating], around: NDArray[np.floating]) -> NDArray[np.float64]:

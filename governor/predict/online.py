@@ -26,12 +26,14 @@ class Online:
 
 @dataclass(frozen=True, eq=False)
 class Told:
-    """What was said of S services at H horizons, as far as learning from it goes; all in z."""
+    """What was said of S services at H horizons, as far as learning from it goes."""
 
     model: NDArray[np.float64]
-    """(S, H, 3) the model's own quantiles; NaN where there was no model or no level."""
+    """(S, H, 3) the model's own quantiles in z; NaN where there was no model or no level."""
     centres: NDArray[np.float64]
-    """(S, H, mixture.CENTRES)."""
+    """(S, H, mixture.CENTRES) in z."""
+    level: NDArray[np.float64]
+    """(S,) what z is relative to."""
 
 
 def begin(prior: Prior, services: int, horizons_min: Sequence[float]) -> Online:
@@ -48,7 +50,7 @@ def learn(state: Online, told: Told, outcome: NDArray[np.floating]) -> Online:
     """The state after the outcomes (S, H) in z of `told`; NaN teaches nothing."""
     said = mixture.mixed(state.mixture, told.model, told.centres)
     return Online(
-        mixture.learn(state.mixture, told.model, told.centres, outcome),
+        mixture.learn(state.mixture, told.model, told.centres, outcome, told.level),
         calibration.learn(state.calibration, said, outcome),
     )
 
@@ -60,7 +62,7 @@ def carried(state: Online, fresh: Online, old: Sequence[str], new: Sequence[str]
     """
     source = rows.sources(old, new)
     names = {
-        "mixture": ("offsets", "errors", "losses", "outcomes"),
+        "mixture": ("offsets", "errors", "losses", "scale", "outcomes"),
         "calibration": ("misses", "offsets", "coverage", "outcomes"),
     }
     parts = {

@@ -93,7 +93,7 @@ def model_quantiles(windows: Windows, model: QuantileModel, prior: Prior, *, onl
     if not online:
         return from_z(calibrated(state.calibration, raw), windows.level[:, None, None])
     told = [
-        Told(raw[one], centres(windows.rows[one], windows.newest_z[one]))
+        Told(raw[one], centres(windows.rows[one], windows.newest_z[one]), windows.level[one])
         for one in (slice(origin, origin + 1) for origin in range(len(raw)))
     ]
     apart = int(windows.origins[1] - windows.origins[0]) if len(raw) > 1 else 1

@@ -19,7 +19,9 @@ PRIOR = trained().prior
 
 def told(model: float, centre: float, services: int = 1) -> Told:
     band = np.array([-0.2, 0.0, 0.2]) + model
-    return Told(np.tile(band, (services, 1, 1)), np.full((services, 1, mixture.CENTRES), centre))
+    return Told(
+        np.tile(band, (services, 1, 1)), np.full((services, 1, mixture.CENTRES), centre), np.ones(services)
+    )
 
 
 def outcome(value: float, services: int = 1) -> np.ndarray:
@@ -60,8 +62,31 @@ def test_one_spike_does_not_choose_the_expert() -> None:
 
 
 def test_one_outcome_counts_at_most_so_much() -> None:
-    state = learn(begin(PRIOR, 1, [60.0]), told(-3.0, 0.0), outcome(0.0))
-    assert state.mixture.losses.max() == mixture.LARGEST
+    settled = taught(begin(PRIOR, 1, [60.0]), told(0.0, 0.0), np.full(100, 0.01))
+    before = settled.mixture.losses
+    after = learn(settled, told(-3.0, 0.0), outcome(4.0)).mixture.losses
+    assert (after - mixture.FORGET * before).max() == pytest.approx(mixture.LARGEST, rel=1e-4)
+
+
+def test_who_is_right_when_there_is_load_gets_the_weight() -> None:
+    """Nine quiet outcomes, on which the model is right, for each crowd, on which the last value is."""
+    state = begin(PRIOR, 1, [60.0])
+    for turn in range(300):
+        crowd = turn % 10 == 0
+        right, wrong = (1.0 if crowd else -2.0), (1.5 if crowd else -2.1)
+        said = told(wrong if crowd else right, right if crowd else wrong)
+        state = learn(state, said, outcome(right))
+    mixed = mixture.mixed(state.mixture, told(0.0, 1.0).model, told(0.0, 1.0).centres)
+    assert mixed[0, 0, 1] > 0.7
+
+
+def test_another_unit_teaches_the_same() -> None:
+    values = np.random.default_rng(4).normal(0.0, 0.3, 100)
+    in_seconds, in_minutes = begin(PRIOR, 1, [60.0]), begin(PRIOR, 1, [60.0])
+    for value in values:
+        in_seconds = learn(in_seconds, told(0.1, 0.0), outcome(value))
+        in_minutes = learn(in_minutes, replace(told(0.1, 0.0), level=np.full(1, 60.0)), outcome(value))
+    np.testing.assert_allclose(in_minutes.mixture.losses, in_seconds.mixture.losses, rtol=1e-4)
 
 
 @pytest.mark.parametrize("width", [0.02, 0.2, 0.6])
