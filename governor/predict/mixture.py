@@ -6,13 +6,14 @@ horizon.
 
     expert e:  e_q = c + o_q,          o_q <- o_q + 0.05 * 2 |c - y| * (q - [y < c + o_q])
     mix:       z_q = sum of w_e e_q,   w_e in proportion to start_e * exp(-0.2 * D_e)
-    loss:      D_e <- 0.99 D_e + pinball(e_q, y) in requests / m,   m the running mean of all experts' and quantiles'
+    loss:      D_e <- 0.99 D_e + pinball(e_q, y) in requests / running mean of all experts and quantiles
 
-each for itself per service, horizon and quantile; |c - y| is a running mean. An error counts in requests, not in z:
-counted in z, the many quiet nights choose the expert for the few hours in which a crowd comes. What the model never saw, such as a
-level that drifts by the day, moves the weight to whoever follows it. Source: exponentially weighted average
-forecaster, Cesa-Bianchi and Lugosi, Prediction, Learning, and Games, 2006, chapter 2; averaged quantiles:
-Lichtendahl et al. 2013.
+each for itself per service, horizon and quantile; |c - y| is a running mean. An error counts in requests, not
+in z: counted in z, the many quiet nights choose the expert for the few hours in which a crowd comes. A forecast
+that was made while the newest outcomes lay beyond their bands has losses of its own: who is right on ordinary
+days is often not who is right amid a surprise. What the model never saw, such as a level that drifts by the
+day, moves the weight to whoever follows it. Source: exponentially weighted average forecaster, Cesa-Bianchi and
+Lugosi, Prediction, Learning, and Games, 2006, chapter 2; averaged quantiles: Lichtendahl et al. 2013.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ class Mixture:
     errors: FloatArray
     """(S, H, CENTRES) running mean of the absolute error of each centre, in z."""
     losses: FloatArray
-    """(S, H, 1 + CENTRES, Q) discounted relative losses."""
+    """(S, H, 2, 1 + CENTRES, Q) discounted relative losses, on ordinary moments and amid a surprise."""
     scale: NDArray[np.float64]
     """(S, H) running mean of the loss of all experts and quantiles, in the history's unit."""
     outcomes: NDArray[np.int32]
@@ -67,7 +68,7 @@ def begin(services: int, horizons: int) -> Mixture:
     return Mixture(
         np.full((*shape, CENTRES, len(QUANTILES)), np.nan, np.float32),
         np.zeros((*shape, CENTRES), np.float32),
-        np.zeros((*shape, 1 + CENTRES, len(QUANTILES)), np.float32),
+        np.zeros((*shape, 2, 1 + CENTRES, len(QUANTILES)), np.float32),
         np.zeros(shape),
         np.zeros(shape, np.int32),
     )
@@ -81,9 +82,18 @@ def centres(rows: FloatArray, newest_z: NDArray[np.floating]) -> NDArray[np.floa
     return np.stack([recent, last, recent + growth], axis=-1)
 
 
-def mixed(state: Mixture, model: NDArray[np.floating], around: NDArray[np.floating]) -> NDArray[np.float64]:
-    """(S, H, Q) of the model's quantiles (S, H, Q) and `centres` (S, H, CENTRES), all in z, never decreasing."""
-    scores = np.log(np.asarray(START, np.float32))[:, None] - np.float32(SHARPNESS) * state.losses
+def mixed(
+    state: Mixture,
+    model: NDArray[np.floating],
+    around: NDArray[np.floating],
+    surprised: NDArray[np.bool_],
+) -> NDArray[np.float64]:
+    """(S, H, Q) of the model's quantiles (S, H, Q) and `centres` (S, H, CENTRES), all in z, never decreasing.
+
+    `surprised` (S,) says whose newest outcomes, when this forecast is made, lay beyond their bands.
+    """
+    losses = state.losses[np.arange(len(surprised)), :, surprised.astype(np.intp)]
+    scores = np.log(np.asarray(START, np.float32))[:, None] - np.float32(SHARPNESS) * losses
     best = scores[:, :, 0].copy()
     for expert in range(1, len(START)):
         np.maximum(best, scores[:, :, expert], out=best)
@@ -102,25 +112,33 @@ def learn(
     around: NDArray[np.floating],
     outcome: NDArray[np.floating],
     level: NDArray[np.float64],
+    surprised: NDArray[np.bool_],
 ) -> Mixture:
-    """The state after the outcomes (S, H) in z, of the level (S,); what is NaN teaches nothing."""
+    """The state after the outcomes (S, H) in z of the level (S,); what is NaN teaches nothing.
+
+    `surprised` (S,) is what `mixed` was given when the forecast was made.
+    """
     known = np.isfinite(outcome) & np.isfinite(model).all(axis=-1) & np.isfinite(around).all(axis=-1)
     if not known.any():
         return state
     y = np.where(known, outcome, 0.0)
     told = np.where(known[..., None, None], _experts(state, model, around), 0.0)
     newest = 1.0 / (1.0 + state.outcomes)
-    losses, scale = _losses(y, told, np.where(np.isfinite(level), level, 1.0), state.scale, newest)
+    relative, scale = _losses(y, told, np.where(np.isfinite(level), level, 1.0), state.scale, newest)
     weight = np.maximum(FASTEST, newest)[..., None]
     distance = np.abs(y[..., None] - around)
     errors = state.errors + weight * (distance - state.errors)
     offsets = told[:, :, 1:] - around[..., None]
+    service, amid = np.arange(len(surprised)), surprised.astype(np.intp)
+    losses = state.losses.copy()
+    before = state.losses[service, :, amid]
+    losses[service, :, amid] = np.where(known[..., None, None], FORGET * before + relative, before)
     below = y[..., None, None] < told[:, :, 1:]
     offsets = offsets + RATE * 2.0 * errors[..., None] * (_Q - below)
     return Mixture(
         np.where(known[..., None, None], offsets, state.offsets).astype(np.float32),
         np.where(known[..., None], errors, state.errors).astype(np.float32),
-        np.where(known[..., None, None], FORGET * state.losses + losses, state.losses).astype(np.float32),
+        losses,
         np.where(known, scale, state.scale),
         state.outcomes + known.astype(np.int32),
     )
