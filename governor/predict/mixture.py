@@ -123,7 +123,7 @@ def learn(
         return state
     y = np.where(known, outcome, 0.0)
     told = np.where(known[..., None, None], _experts(state, model, around), 0.0)
-    newest = 1.0 / (1.0 + state.outcomes)
+    newest = np.asarray(1.0 / (1.0 + state.outcomes), np.float64)
     relative, scale = _losses(y, told, np.where(np.isfinite(level), level, 1.0), state.scale, newest)
     weight = np.maximum(FASTEST, newest)[..., None]
     distance = np.abs(y[..., None] - around)
@@ -158,7 +158,7 @@ def _losses(
     pinball = np.maximum(_Q * error, (_Q - 1.0) * error)
     scale = scale + np.maximum(LATEST, newest) * (pinball.mean(axis=(2, 3)) - scale)
     relative = pinball / (scale[..., None, None] + 1e-9 * rate)
-    return np.minimum(relative, LARGEST), scale
+    return np.minimum(relative, LARGEST), np.asarray(scale, np.float64)
 
 
 def _experts(state: Mixture, model: NDArray[np.floating], around: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -174,4 +174,4 @@ def _expert(
         return np.asarray(model, np.float64)
     offsets = state.offsets[:, :, expert - 1]
     width = model - model[..., [1]]
-    return around[..., [expert - 1]] + np.where(np.isfinite(offsets), offsets, width)
+    return np.asarray(around[..., [expert - 1]] + np.where(np.isfinite(offsets), offsets, width), np.float64)
