@@ -15,7 +15,7 @@ import numpy as np
 import requests
 from numpy.typing import NDArray
 
-from governor.adapters.envoy_admin_proxy import CLUSTERS, SERVER_INFO, Node, hosts_in, node_in
+from governor.adapters.envoy_admin_proxy import CLUSTERS, SERVER_INFO, Node, hosts_in, node_in, services_in
 from governor.adapters.envoy_admin_series import SeriesBook
 from governor.adapters.network_errors import root_cause
 from governor.errors import SourceError, SourceRefused, SourceUnreachable
@@ -23,6 +23,8 @@ from governor.ports import Clock
 
 Floats = NDArray[np.float64]
 KEEP_S = 120.0
+Said = tuple[Node, dict[str, tuple[str, str | None]]]
+"""Who an Envoy is, and callee and backend of its clusters."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +47,7 @@ class Target:
         self.book = SeriesBook(name)
         self.error: SourceError | None = None
 
-    def identify(self, session: requests.Session, timeout_s: float, hosts: set[str]) -> Node | None:
+    def identify(self, session: requests.Session, timeout_s: float, hosts: set[str]) -> Said | None:
         """What the page's Envoy says of itself, once; what it leads to is added to `hosts`.
 
         None if that is known already, if the page is no Envoy's, or with the reason in `error`.
@@ -62,7 +64,7 @@ class Target:
             return None
         hosts |= hosts_in(clusters)
         self._admin = None
-        return node_in(info)
+        return node_in(info), services_in(clusters)
 
     def scrape(self, session: requests.Session, timeout_s: float) -> Page | None:
         """One page, or None with the reason in `error`."""
@@ -168,9 +170,10 @@ class Sampler:
     def _identify(self) -> None:
         # All first, then the names: an Envoy may not know its own host, but those that call it do.
         found = [(t, t.identify(self.session, self.timeout_s, self._hosts)) for t in self.targets]
-        for target, node in found:
-            if node is not None:
-                target.book.proxy = node.proxy(self._hosts)
+        for target, said in found:
+            if said is not None:
+                node, services = said
+                target.book.proxy = node.proxy(self._hosts, services)
 
     def _run(self) -> None:
         due = time.monotonic()

@@ -7,8 +7,6 @@ from dataclasses import fields
 from functools import cached_property
 from typing import Any
 
-import numpy as np
-
 from governor.adapters.inexpressible import Inexpressible
 from governor.adapters.kubernetes_discovery import endpoints, proxies_of
 from governor.adapters.kubernetes_objects import Snapshot
@@ -17,17 +15,10 @@ from governor.domain import MeshIndex
 from governor.knobs import (
     VALUE_TYPES,
     BackendWeights,
-    ConnectionLimits,
-    InFlightCap,
     Knob,
-    KnobState,
     KnobValue,
-    OutlierDetection,
-    RateLimit,
-    RetryPolicy,
     Target,
     TargetKind,
-    Timeout,
 )
 from governor.observe.index import EdgeName, mesh_index
 
@@ -86,7 +77,7 @@ class Places:
 
 
 def _grouped(edges: Sequence[int], names: Sequence[str]) -> Mapping[int, tuple[str, ...]]:
-    return {edge: tuple(names[row] for row in rows) for edge, rows in _rows(edges).items()}
+    return {edge: tuple(names[row] for row in rows) for edge, rows in rows_of(edges).items()}
 
 
 def settings_of(meshes: Sequence[Mesh], snapshot: Snapshot, place: Place) -> Mapping[Knob, KnobValue]:
@@ -108,29 +99,6 @@ def setting_of(meshes: Sequence[Mesh], snapshot: Snapshot, place: Place, knob: K
     return VALUE_TYPES[knob](**nothing)
 
 
-def state_of(meshes: Sequence[Mesh], snapshot: Snapshot, places: Places) -> KnobState:
-    """All settings over the index of `places`; NaN where nothing is set or an edge leads out of the cluster."""
-    index = places.index
-    state = KnobState.unset(index)
-    backend_rows = _rows(index.backend_edge.tolist())
-    api_rows = _rows(index.api_edge.tolist())
-    for edge in range(len(index.edges)):
-        if service_of(index.services[int(index.edge_callee[edge])]) is None:
-            continue
-        for value in settings_of(meshes, snapshot, places.edge(edge)).values():
-            if isinstance(value, BackendWeights):
-                shares = dict(value.shares)
-                for row in backend_rows.get(edge, ()):
-                    state.weight[row] = shares.get(index.backends[row], np.nan)
-            elif not isinstance(value, RateLimit):
-                _set(state, edge, value)
-        for row in api_rows.get(edge, ()):
-            limit = setting_of(meshes, snapshot, places.edge(edge, index.apis[row]), Knob.RATE_LIMIT)
-            if isinstance(limit, RateLimit) and limit.requests_per_second is not None:
-                state.limit[row] = limit.requests_per_second
-    return state
-
-
 def index_of(target: Target) -> MeshIndex:
     """The index of one target alone, from its name: `caller|host` for edges, the host for APIs."""
     if target.kind is TargetKind.EDGE:
@@ -141,27 +109,12 @@ def index_of(target: Target) -> MeshIndex:
     return mesh_index([EdgeName(edge, caller, host)], apis={target.name: edge})
 
 
-def _rows(edges: Sequence[int]) -> Mapping[int, list[int]]:
+def rows_of(edges: Sequence[int]) -> Mapping[int, list[int]]:
+    """Positions in a table by the edge that each of its rows belongs to."""
     found: dict[int, list[int]] = {}
     for row, edge in enumerate(edges):
         found.setdefault(edge, []).append(row)
     return found
-
-
-_COLUMNS: Mapping[type, Mapping[str, str]] = {
-    InFlightCap: {"default": "cap_default", "high": "cap_high"},
-    RetryPolicy: {"attempts": "attempts", "budget": "retry_budget"},
-    Timeout: {"request_s": "timeout", "per_try_s": "per_try_timeout"},
-    OutlierDetection: {"max_ejection": "max_ejection", "consecutive_5xx": "consecutive_5xx"},
-    ConnectionLimits: {"max_connections": "max_connections", "max_pending_requests": "max_pending"},
-}
-
-
-def _set(state: KnobState, edge: int, value: KnobValue) -> None:
-    for attribute, column in _COLUMNS[type(value)].items():
-        number = getattr(value, attribute)
-        if number is not None:
-            getattr(state, column)[edge] = number
 
 
 FOLLOWS_ONE = frozenset({Knob.WEIGHTS, Knob.RETRIES, Knob.OUTLIER_DETECTION})

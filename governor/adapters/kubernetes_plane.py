@@ -18,7 +18,8 @@ from governor.adapters.kubernetes_edits import AnyChange, Change, OwnObject
 from governor.adapters.kubernetes_errors import ObjectChanged, ObjectGone
 from governor.adapters.kubernetes_images import BeforeImages
 from governor.adapters.kubernetes_objects import Body, Ref, Snapshot
-from governor.adapters.kubernetes_places import Places, index_of, setting_of, shared_by, state_of
+from governor.adapters.kubernetes_places import Places, index_of, setting_of, shared_by
+from governor.adapters.kubernetes_state import Read, state_of, version_of
 from governor.adapters.kubernetes_writer import KubernetesWriter, Written, obstacle
 from governor.adapters.meshes.mesh import Mesh, Place
 from governor.domain import MeshIndex
@@ -67,6 +68,7 @@ class KubernetesControlPlane:
         self._images = BeforeImages(api, options.namespace)
         self._writer = KubernetesWriter(api, self._images, fence, options.confirm_s)
         self._seen: _Seen | None = None
+        self._read: Read | None = None
 
     def read(self, index: MeshIndex) -> KnobState:
         """Settings in force as the objects say; ControlPlaneError if the API server does not give them."""
@@ -84,7 +86,8 @@ class KubernetesControlPlane:
         if old is not None and old.state is not None and old.places.index is index and _same(old.snapshot, found):
             return old.state
         places = Places(index, found)
-        state = state_of(meshes, found, places)
+        state = state_of(meshes, found, places, self._read if meshes == (old and old.meshes) else None)
+        self._read = Read(found, places, state)
         self._seen = _Seen(found, places, meshes, state)
         return state
 
@@ -253,7 +256,7 @@ class KubernetesControlPlane:
 
 
 def _version(body: Body | None) -> str:
-    return "deleted" if body is None else str(body["metadata"].get("resourceVersion", ""))
+    return "deleted" if body is None else version_of(body)
 
 
 def _same(one: Snapshot, other: Snapshot) -> bool:

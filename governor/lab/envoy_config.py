@@ -25,7 +25,7 @@ OPEN = 1_000_000
 """Circuit breakers wide open: Envoy's own defaults (1024, three retries) are active limits."""
 RUNTIME_LAYER = "governor"
 INITIAL_WEIGHT = 100
-STATS_CONFIG = {
+STATS_CONFIG: dict[str, Any] = {
     "use_all_default_tags": False,
     "stats_tags": [
         *(

@@ -6,93 +6,27 @@ In each of them a gateway calls `web` 500 times a second, and `web` calls `revie
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 
-Labels = Mapping[str, str]
-INTO_WEB, RATE, ERRORS, RETRIES = 500.0, 400.0, 20.0, 30.0
-SHARES = {"v1": 0.75, "v2": 0.25}
-TIMES_S = ((0.02, 0.9), (0.08, 0.08), (0.4, 0.02))
-"""Seconds of an answer, and the share of answers that take so long: the median is 20 ms, the p99 400 ms."""
-MEAN_S = sum(seconds * share for seconds, share in TIMES_S)
-WEB, REVIEWS = "web.shop.svc.cluster.local", "reviews.shop.svc.cluster.local"
-
-ENVOY_MS = (0.5, 1, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10000)
-LINKERD_MS = (*range(1, 6), *range(10, 60, 10), *range(100, 600, 100), *range(1000, 6000, 1000), 10000, 50000)
-LINKERD_S = (0.025, 0.05, 0.1, 0.25, 0.5, 1, 10)
-GO_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
-OPENTELEMETRY_S = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)
-
-
-@dataclass(frozen=True)
-class Series:
-    """One series: a counter's growth per second, or a gauge's value."""
-
-    name: str
-    labels: Labels
-    value: float
-    gauge: bool = False
-
-    def line(self, start: float, now: float) -> str:
-        """As it stands on the page at `now`, with the time: that of the scrape would be a little off."""
-        labels = ",".join(f'{name}="{value}"' for name, value in self.labels.items())
-        value = self.value if self.gauge else self.value * (now - start)
-        return f"{self.name}{{{labels}}} {value:.6f} {now * 1000:.0f}\n"
-
-
-@dataclass(frozen=True)
-class MeshPage:
-    """A page, and what of the traffic its mesh tells."""
-
-    dialect: str
-    series: tuple[Series, ...]
-    gateway: str
-    """Caller of `web`."""
-    bounds_s: tuple[float, ...]
-    """Buckets, seconds."""
-    caller: str = WEB
-    """Caller of `reviews`."""
-    callee: str = REVIEWS
-    retries: float | None = None
-    backends: Mapping[str, float] | None = None
-    """Attempts/s by backend of the edge into `reviews`."""
-    entry: str = WEB
-    """What the gateway calls, and so the API."""
-    limited: float | None = 0.0
-    unseen: str = ""
-    """A service of which only connections are counted."""
-
-    def text(self, start: float, now: float) -> str:
-        """The page at `now` of a mesh that began at `start`, seconds since the epoch."""
-        return "".join(one.line(start, now) for one in self.series)
-
-    def bucket_s(self, quantile: float) -> tuple[float, float]:
-        """Bounds of the bucket that holds the quantile of the times."""
-        below, found = 0.0, TIMES_S[-1][0]
-        for seconds, share in TIMES_S:
-            below += share
-            if below >= quantile:
-                found = seconds
-                break
-        upper = min(bound for bound in self.bounds_s if bound >= found)
-        return max((bound for bound in self.bounds_s if bound < upper), default=0.0), upper
-
-
-def counter(name: str, per_s: float, labels: Labels) -> Series:
-    return Series(name, labels, per_s)
-
-
-def histogram(
-    name: str, per_s: float, labels: Labels, bounds: Sequence[float], unit: float = 1.0
-) -> list[Series]:
-    """Buckets, sum and count of `per_s` answers a second; `unit` is 1000 for milliseconds."""
-    found = [Series(f"{name}_count", labels, per_s), Series(f"{name}_sum", labels, per_s * MEAN_S * unit)]
-    for bound in (*bounds, math.inf):
-        share = sum(part for seconds, part in TIMES_S if seconds * unit <= bound)
-        le = "+Inf" if math.isinf(bound) else f"{bound:g}"
-        found.append(Series(f"{name}_bucket", {**labels, "le": le}, per_s * share))
-    return found
+from .mesh_page import (
+    ENVOY_MS,
+    ERRORS,
+    GO_S,
+    INTO_WEB,
+    LINKERD_MS,
+    LINKERD_S,
+    OPENTELEMETRY_S,
+    RATE,
+    RETRIES,
+    REVIEWS,
+    SHARES,
+    Labels,
+    MeshPage,
+    Series,
+    counter,
+    histogram,
+)
 
 
 def cpu(namespace: str, pod: str, cores: float) -> Series:
@@ -168,41 +102,41 @@ def ambient() -> MeshPage:
     )
 
 
-def linkerd() -> MeshPage:
+def linkerd(protocol: str = "http") -> MeshPage:
     """A meshed ingress; `reviews` is a route over two services; `front` is the deployment behind `web`."""
-    found: list[Series] = [cpu("shop", "front-6d4b75cb6d-hcmcb", 0.5)]
-    caller = {"deployment": "front", "namespace": "shop"}
-    ingress = {"deployment": "ingress-nginx", "namespace": "edge"}
+    good, bad, none = {"http": ("200", "500", ""), "grpc": ("OK", "INTERNAL", "UNKNOWN")}[protocol]
+    prefix = f"outbound_{protocol}_route"
+    found = [*linkerd_endpoints()]
+    ingress, front = LINKERD_INGRESS, LINKERD_FRONT
 
     def parent(name: str) -> dict[str, str]:
         kind = {"parent_group": "core", "parent_kind": "Service", "parent_name": name, "parent_namespace": "shop"}
-        return {**kind, "parent_port": "80", "route_kind": "HTTPRoute", "route_name": name}
+        return {**kind, "parent_port": "80", "route_name": name}
 
     def route(by: Labels, to: str, status: str, error: str, rate: float) -> None:
-        labels = {**by, **parent(to), "http_status": status, "error": error}
-        found.append(counter("outbound_http_route_request_statuses_total", rate, labels))
+        labels = {**by, **parent(to), f"{protocol}_status": status, "error": error}
+        found.append(counter(f"{prefix}_request_statuses_total", rate, labels))
 
-    def endpoint(by: Labels, to: str, workload: str, rate: float) -> None:
-        classic = {**by, "direction": "outbound", "dst_service": to, "dst_namespace": "shop"}
-        classic |= {"dst_deployment": workload, "tls": "true"}
-        found.append(counter("response_total", rate, {**classic, "classification": "success"}))
-        found.extend(histogram("response_latency_ms", rate, classic, LINKERD_MS, 1000))
-        labels = {**by, **parent(to), "backend_kind": "Service", "backend_name": workload}
-        found.append(counter("outbound_http_route_backend_requests_total", rate, labels))
-        name = "outbound_http_route_backend_response_duration_seconds"
-        found.extend(histogram(name, rate, labels, LINKERD_S))
+    def backend(by: Labels, to: str, name: str, rate: float) -> None:
+        labels = {**by, **parent(to), "backend_kind": "Service", "backend_name": name}
+        found.append(counter(f"{prefix}_backend_requests_total", rate, labels))
+        found.extend(histogram(f"{prefix}_backend_response_duration_seconds", rate, labels, LINKERD_S))
 
-    route(ingress, "web", "200", "", INTO_WEB)
-    route(caller, "reviews", "200", "", RATE - ERRORS)
-    route(caller, "reviews", "500", "", ERRORS / 2)
-    route(caller, "reviews", "", "REQUEST_TIMEOUT", ERRORS / 2)
-    duration = "outbound_http_route_request_duration_seconds"
-    found.extend(histogram(duration, RATE, {**caller, **parent("reviews")}, (0.05, 0.5, 1, 10)))
-    endpoint(ingress, "web", "front", INTO_WEB)
+    route(ingress, "web", good, "", INTO_WEB)
+    route(front, "reviews", good, "", RATE - ERRORS)
+    route(front, "reviews", bad, "", ERRORS / 2)
+    route(front, "reviews", none, "REQUEST_TIMEOUT", ERRORS / 2)
+    route(front, "reviews", none, "CANCEL", 0.0)
+    reviews = {**front, **parent("reviews")}
+    found.extend(histogram(f"{prefix}_request_duration_seconds", RATE, reviews, (0.05, 0.5, 1, 10)))
+    found.extend(
+        histogram(f"{prefix}_request_duration_seconds", INTO_WEB, {**ingress, **parent("web")}, (0.05, 10))
+    )
+    backend(ingress, "web", "web", INTO_WEB)
     for version, share in SHARES.items():
-        endpoint(caller, "reviews", f"reviews-{version}", (RATE + RETRIES) * share)
-    found.append(counter("outbound_http_route_retry_requests_total", RETRIES, {**caller, **parent("reviews")}))
-    limit = {"ratelimit_name": "web", "ratelimit_scope": "total", **caller}
+        backend(front, "reviews", f"reviews-{version}", (RATE + RETRIES) * share)
+    found.append(counter(f"{prefix}_retry_requests_total", RETRIES, reviews))
+    limit = {"ratelimit_name": "web", "ratelimit_scope": "total", **front}
     found.append(counter("inbound_http_local_ratelimit_total", 4, limit))
     return MeshPage(
         "linkerd",
@@ -212,6 +146,38 @@ def linkerd() -> MeshPage:
         retries=RETRIES,
         backends={f"reviews-{version}": (RATE + RETRIES) * share for version, share in SHARES.items()},
         limited=4.0,
+    )
+
+
+LINKERD_FRONT = {"deployment": "front", "namespace": "shop"}
+LINKERD_INGRESS = {"deployment": "ingress-nginx", "namespace": "edge"}
+
+
+def linkerd_endpoints() -> Iterator[Series]:
+    """What a proxy counts for each endpoint, with or without routes: attempts."""
+    yield cpu("shop", "front-6d4b75cb6d-hcmcb", 0.5)
+
+    def calls(by: Labels, to: str, workload: str, rate: float, failed: float = 0.0) -> Iterator[Series]:
+        labels = {**by, "direction": "outbound", "dst_service": to, "dst_namespace": "shop", "tls": "true"}
+        labels |= {"dst_deployment": workload}
+        yield counter("response_total", rate - failed, {**labels, "classification": "success"})
+        yield counter("response_total", failed, {**labels, "classification": "failure"})
+        yield from histogram("response_latency_ms", rate, labels, LINKERD_MS, 1000)
+
+    yield from calls(LINKERD_INGRESS, "web", "front", INTO_WEB)
+    for version, share in SHARES.items():
+        yield from calls(LINKERD_FRONT, "reviews", f"reviews-{version}", RATE * share, ERRORS * share)
+
+
+def linkerd_without_routes() -> MeshPage:
+    """Old proxies: attempts by service, no backends, no retries."""
+    return MeshPage(
+        "linkerd",
+        tuple(linkerd_endpoints()),
+        gateway="ingress-nginx.edge",
+        bounds_s=tuple(bound / 1000 for bound in LINKERD_MS),
+        completed=None,
+        limited=None,
     )
 
 
@@ -343,9 +309,11 @@ def knative() -> MeshPage:
 
 
 PAGES: Mapping[str, Callable[[], MeshPage]] = {
-    "istio": istio,
-    "ambient": ambient,
+    "istio, sidecars": istio,
+    "istio, ambient": ambient,
     "linkerd": linkerd,
+    "linkerd, gRPC": partial(linkerd, "grpc"),
+    "linkerd, no routes": linkerd_without_routes,
     "envoy": envoy,
     "envoy-gateway": envoy_gateway,
     "hubble": hubble,

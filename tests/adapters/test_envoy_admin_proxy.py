@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from governor.adapters.envoy_admin_proxy import Node, Proxy, hosts_in, node_in
+from governor.adapters.envoy_admin_proxy import Node, Proxy, hosts_in, node_in, services_in
 from governor.adapters.envoy_admin_series import Series, SeriesBook
 from governor.adapters.envoy_admin_subsets import with_backends
 from governor.adapters.envoy_admin_tables import services_by_name
@@ -34,13 +34,13 @@ def test_the_caller_is_the_canonical_service(said: dict[str, Any], canonical: st
 
 @pytest.mark.parametrize("said", [{}, {"node": {"id": "lab"}}, {"node": {"id": "ingress~10.0.0.7~a.b~c"}}])
 def test_an_envoy_that_is_not_istios_has_no_caller(said: dict[str, Any]) -> None:
-    assert node_in(said).proxy({API}) == Proxy()
+    assert node_in(said).proxy({API}, {}) == Proxy()
 
 
 def test_a_caller_that_is_called_itself_has_its_hosts_name() -> None:
     node = Node("web", "shop", "shop.svc.cluster.local")
-    assert node.proxy({API, WEB}).caller == WEB
-    assert node.proxy({API}).caller == "web.shop"
+    assert node.proxy({API, WEB}, {}).caller == WEB
+    assert node.proxy({API}, {}).caller == "web.shop"
 
 
 @pytest.mark.parametrize(
@@ -102,6 +102,33 @@ def test_a_page_without_subsets_stays_as_it_is() -> None:
     series = [Series("edge", "rate", "counter", ("out|a|b",), 0.0)]
     values = np.ones((2, 1))
     assert with_backends(series, values) == (series, values)
+
+
+def cluster(name: str, service: str) -> dict[str, Any]:
+    resources = [{"kind": "Service", "name": service, "namespace": "shop"}]
+    metadata = {"filter_metadata": {"envoy-gateway": {"resources": resources}}}
+    return {"cluster": {"name": name, "load_assignment": {"endpoints": [{"metadata": metadata}]}}}
+
+
+def test_clusters_of_envoy_gateway_belong_to_the_rules_first_service() -> None:
+    document = {
+        "configs": [
+            cluster("httproute/shop/buy/rule/0/backend/1", "web-b"),
+            cluster("httproute/shop/buy/rule/0/backend/0", "web-a"),
+            cluster("httproute/shop/look/rule/0", "web-a"),
+            {"cluster": {"name": "httproute/shop/unknown/rule/0"}},
+            {"cluster": {"name": "xds_cluster"}},
+        ]
+    }
+    proxy = node_in({"node": {"id": "x", "cluster": "shop/gate"}}).proxy(set(), services_in(document))
+    edge = "gate.shop|web-a.shop.svc.cluster.local"
+    owned = {name: proxy.owner(name) for name in services_in(document)}
+    assert {name: (owner.edge.name, owner.subset) for name, owner in owned.items() if owner} == {
+        "httproute/shop/buy/rule/0/backend/0": (edge, "web-a"),
+        "httproute/shop/buy/rule/0/backend/1": (edge, "web-b"),
+        "httproute/shop/look/rule/0": (edge, None),
+    }
+    assert proxy.owner("xds_cluster") is None
 
 
 def test_a_workloads_short_name_is_its_host_where_no_other_begins_so() -> None:

@@ -7,7 +7,7 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
-from governor.adapters.kubernetes_api import KubernetesApi
+from governor.adapters.kubernetes_api import KubernetesApi, RateBudget
 from governor.adapters.kubernetes_client import api_client
 from governor.adapters.kubernetes_objects import Ref
 from governor.adapters.kubernetes_ownership import MAY_EDIT
@@ -53,12 +53,18 @@ def istio(kind: str, name: str, namespace: str, spec: Mapping[str, Any], may_edi
 
 
 class Governed:
-    """A control plane that governs the edge from `web` to one host in a namespace."""
+    """A control plane that governs the edge from a service to one host in a namespace, without a rate budget."""
 
     def __init__(
-        self, kubeconfig: Path, mesh: Mesh, namespace: str, host: str, backends: tuple[str, ...] = ()
+        self,
+        kubeconfig: Path,
+        mesh: Mesh,
+        namespace: str,
+        host: str,
+        backends: tuple[str, ...] = (),
+        caller: str = "web",
     ) -> None:
-        caller = f"web.{namespace}.svc.cluster.local"
+        caller = f"{caller}.{namespace}.svc.cluster.local"
         edge = f"{caller}|{host}"
         self.index: MeshIndex = mesh_index(
             [EdgeName(edge, caller, host)], [(edge, backend) for backend in backends], {"orders": edge}
@@ -66,13 +72,13 @@ class Governed:
         self.edge = Target(TargetKind.EDGE, edge)
         self.api = Target(TargetKind.API, "orders")
         self.mesh, self.namespace = mesh, namespace
-        self.client = KubernetesApi(api_client(kubeconfig))
+        self.client = KubernetesApi(api_client(kubeconfig), RateBudget(1e6, 1_000_000))
         options = PlaneOptions((mesh,), namespace, (namespace,))
         self.plane = KubernetesControlPlane(self.client, options)
 
     def objects(self) -> dict[Ref, Document]:
         """What every object of the mesh's kinds in the namespace says now."""
-        kinds = (kind for kind in self.mesh.kinds if kind.group.endswith("istio.io"))
+        kinds = (kind for kind in self.mesh.kinds if kind.kind != "Gateway" or kind.group.endswith("istio.io"))
         return {ref: meaning(body) for kind in kinds for ref, body in self.client.list_of(kind, self.namespace)}
 
     def target(self, knob: Knob) -> Target:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from governor.adapters.envoy_admin import EnvoyAdminSource
 from governor.errors import LabError
 from governor.lab.bed.programs import ENVOY_GATEWAY, KUBERNETES
 from governor.lab.document_files import parse_scenario
@@ -65,6 +67,20 @@ def attempts(lab: MeshLab, route: str) -> dict[str, int]:
     return {name.split("/rule/")[1].partition(".")[0]: int(count) for name, count in lines}
 
 
+def test_edges_are_named_by_host_and_replicas_are_their_backends(lab: MeshLab) -> None:
+    urls = list(lab.admin_urls.values())
+    with closing(EnvoyAdminSource(urls, [lab.metrics_url], step_s=0.5)) as source:
+        frame = source.observe(3.0)
+    index = frame.index
+    web, stock = (f"{name}-r0.shop.svc.cluster.local" for name in ("web", "stock"))
+    assert set(index.edges) == {f"ingress.shop|{web}", f"web.shop|{stock}"}
+    assert set(index.apis) == {"ingress-web"}
+    assert {index.edges[at] for at in index.api_edge} == {f"ingress.shop|{web}"}
+    assert set(index.backends) == {"web-r0", "web-r1", "stock-r0", "stock-r1"}
+    rates = dict(zip(index.edges, frame.edge.rate, strict=True))
+    assert rates[f"ingress.shop|{web}"] == pytest.approx(100, rel=0.3)
+
+
 def test_routes_and_policies_are_accepted_at_their_generation(lab: MeshLab) -> None:
     def accepted() -> bool:
         route = conditions(stored(lab, ROUTES, "HTTPRoute", "ingress-web"), "parents")
@@ -74,15 +90,16 @@ def test_routes_and_policies_are_accepted_at_their_generation(lab: MeshLab) -> N
     assert eventually(accepted)
 
 
-def test_a_policy_that_means_nothing_is_told_in_its_conditions(lab: MeshLab) -> None:
-    target = {"group": "gateway.networking.k8s.io", "kind": "HTTPRoute", "name": "web-stock"}
-    limit = {"clientSelectors": [{"headers": [{"name": "x", "type": "RegularExpression", "value": "("}]}]}
-    rule = {**limit, "limit": {"requests": 5, "unit": "Second"}}
-    spec = {"targetRefs": [target], "mergeType": "StrategicMerge", "rateLimit": {"local": {"rules": [rule]}}}
-    write(lab, POLICIES, "BackendTrafficPolicy", "wrong", spec)
+def test_a_second_policy_for_a_route_is_refused_in_its_conditions(lab: MeshLab) -> None:
+    match = {"path": {"type": "PathPrefix", "value": "/nobody-asks"}}
+    rules = [{"matches": [match], "backendRefs": [{"name": "web-r0", "port": 80}]}]
+    write(lab, ROUTES, "HTTPRoute", "unused", {"parentRefs": [{"name": "ingress"}], "rules": rules})
+    target = {"group": "gateway.networking.k8s.io", "kind": "HTTPRoute", "name": "unused"}
+    for name in ("first", "second"):
+        write(lab, POLICIES, "BackendTrafficPolicy", name, {"targetRefs": [target]})
 
     def refused() -> bool:
-        policy = stored(lab, POLICIES, "BackendTrafficPolicy", "wrong")
+        policy = stored(lab, POLICIES, "BackendTrafficPolicy", "second")
         return conditions(policy, "ancestors").get("Accepted") == "False"
 
     assert eventually(refused)
@@ -96,7 +113,7 @@ def test_weights_shift_traffic(lab: MeshLab) -> None:
 
     def shifted() -> bool:
         before = attempts(lab, "ingress-web")
-        grown = eventually(lambda: sum(attempts(lab, "ingress-web").values()) > sum(before.values()) + 40)
+        grown = eventually(lambda: sum(attempts(lab, "ingress-web").values()) > sum(before.values()) + 20)
         after = attempts(lab, "ingress-web")
         first = [name for name in after if name.endswith("/backend/0")]
         return grown and all(after[name] == before.get(name, 0) for name in first)
@@ -115,7 +132,7 @@ def test_a_cap_takes_effect(lab: MeshLab) -> None:
 
     def capped() -> bool:
         text = ask(lab.address, lab.layout.admin_ports["ingress"], "/clusters") or ""
-        return "httproute/shop/ingress-web/rule/0/backend/0::default_priority::max_requests::44\n" in text
+        return "httproute/shop/ingress-web/rule/0/backend/1::default_priority::max_requests::44\n" in text
 
     assert eventually(capped)
 

@@ -31,7 +31,7 @@ load:
     buy.low: {schedule: [[120, 60]]}
 slo: {latency_s: 0.5, timeout_s: 1.0}
 """
-WITHIN_S = 10.0
+WITHIN_S = 30.0
 """How long an effect may take before a test gives it up; far above what it takes."""
 
 

@@ -1,9 +1,10 @@
 """Leaves of a BackendTrafficPolicy: caps, connection limits, outlier detection, retries, budget, timeouts.
 
 The definition fills in what a block leaves out. Those leaves are named here as well: they would stay behind when
-ours go, and a block that only we brought would stay in force. For the same reason a block is not begun where a
-policy above has it: what is filled in would hide what stands there. Limits count in each proxy of the Gateway,
-for each rule. Source: Envoy Gateway, BackendTrafficPolicy reference; read in the code of 1.9.
+ours go, and a block that only we brought would stay in force. What is filled in would also hide a policy above
+with which ours is merged: there its values are named instead. Limits count in each proxy of the Gateway, for each
+rule, and for each backend where backends have filters. Source: Envoy Gateway, BackendTrafficPolicy reference;
+read in the code of 1.9.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from governor.adapters.inexpressible import Inexpressible
 from governor.adapters.kubernetes_edits import ABSENT, Edit, FieldPath, value_at
 from governor.adapters.meshes.durations import gateway_duration, seconds
 from governor.adapters.meshes.envoy_gateway_policies import Site
-from governor.knobs import ConnectionLimits, InFlightCap, OutlierDetection, RetryPolicy, Timeout
+from governor.knobs import ConnectionLimits, OutlierDetection, RetryPolicy, Timeout
 
 
 @dataclass(frozen=True)
@@ -65,45 +66,33 @@ def edits_in(site: Site, block: Block, leaves: Leaves) -> list[Edit]:
     if nothing and not there:
         return []
     others = [key for key in block.filled_in if key not in leaves]
-    if others and not there:
-        for ref, body in site.above:
-            if value_at(body, at) is not ABSENT:
-                raise Inexpressible(
-                    f"{ref} has {'.'.join(map(str, block.path))}, and a policy of {site.route.ref} that began "
-                    "one would hide the rest of it: write that block into a policy of the route, with mergeType"
-                )
     edits = [Edit((*at, *leaf.split(".")), ABSENT if value is None else value) for leaf, value in leaves.items()]
     for key in others:
         current = value_at(now, (*at, key))
         if nothing and block.whole:
             edits.append(Edit((*at, key), ABSENT))
         elif not nothing or current is not ABSENT:
-            edits.append(Edit((*at, key), block.filled_in[key] if current is ABSENT else current))
+            edits.append(Edit((*at, key), _said(site, block, key, block.filled_in[key])))
     return edits
 
 
-def _said(site: Site, block: Block, key: str) -> Any:
-    """A leaf of a block, as filled in where the block is there without it; ABSENT without the block."""
+def _said(site: Site, block: Block, key: str, otherwise: Any = ABSENT) -> Any:
+    """A leaf of a block, as filled in where the block is there without it; `otherwise` without the block."""
     found = site.said((*block.path, key))
-    if found is ABSENT and site.said(block.path) is not ABSENT:
-        return block.filled_in.get(key, ABSENT)
-    return found
+    if found is not ABSENT:
+        return found
+    return otherwise if site.said(block.path) is ABSENT else block.filled_in[key]
 
 
-def cap_edits(site: Site, value: InFlightCap, proxies: int) -> list[Edit]:
-    """The one cap that there is, for requests of every class: that of the default class.
-
-    Envoy Gateway's routes have no priority, so requests of the high class count in this cap as well.
-    """
-    if value.default is None and value.high is not None:
-        raise Inexpressible("Envoy Gateway has one cap for all requests, and none for priority HIGH alone")
-    return edits_in(site, BREAKER, {"maxParallelRequests": _each(site, value.default, proxies)})
+def cap_edits(site: Site, each_class: int | None, proxies: int) -> list[Edit]:
+    """The cap of the requests that this site's rule takes."""
+    return edits_in(site, BREAKER, {"maxParallelRequests": _each(site, each_class, proxies)})
 
 
-def cap_in(site: Site, proxies: int) -> InFlightCap | None:
-    """The cap in force; of both classes, as they share it."""
+def cap_in(site: Site, proxies: int) -> int | None:
+    """The inverse of `cap_edits`."""
     each = _said(site, BREAKER, "maxParallelRequests")
-    return None if each is ABSENT else InFlightCap(int(each) * proxies, int(each) * proxies)
+    return None if each is ABSENT else int(each) * proxies * site.clusters
 
 
 def limit_edits(site: Site, value: ConnectionLimits, proxies: int) -> list[Edit]:
@@ -120,11 +109,11 @@ def limits_in(site: Site, proxies: int) -> ConnectionLimits | None:
     found = [_said(site, BREAKER, key) for key in ("maxConnections", "maxPendingRequests")]
     if all(each is ABSENT for each in found):
         return None
-    return ConnectionLimits(*(None if each is ABSENT else int(each) * proxies for each in found))
+    return ConnectionLimits(*(None if each is ABSENT else int(each) * proxies * site.clusters for each in found))
 
 
 def _each(site: Site, total: int | None, proxies: int) -> int | None:
-    """Each proxy's part, rounded up."""
+    """The part of each proxy and cluster, rounded up."""
     if total is None:
         return None
     if total < 1:
@@ -134,7 +123,7 @@ def _each(site: Site, total: int | None, proxies: int) -> int | None:
             f"{len(site.route.rules)} rules of {site.route.ref} lead to this service, and Envoy Gateway counts "
             "for each by itself: make them one rule"
         )
-    return math.ceil(total / proxies)
+    return math.ceil(total / (proxies * site.clusters))
 
 
 def outlier_edits(site: Site, value: OutlierDetection) -> list[Edit]:
@@ -156,13 +145,13 @@ def outlier_in(site: Site) -> OutlierDetection | None:
     return OutlierDetection(percent / 100 or ENVOYS_MAX_EJECTION, int(errors))
 
 
-def attempts_edits(site: Site, value: RetryPolicy) -> list[Edit]:
-    """Retries after the first attempt; which answers are tried again stays as it is."""
-    return edits_in(site, RETRY, {"numRetries": value.attempts})
+def retry_edits(site: Site, value: RetryPolicy) -> list[Edit]:
+    """Retries after the first attempt, and the budget; which answers are tried again stays as it is."""
+    return [*edits_in(site, RETRY, {"numRetries": value.attempts}), *budget_edits(site, value)]
 
 
 def attempts_in(site: Site) -> int | None:
-    """The inverse of `attempts_edits`."""
+    """Retries after the first attempt."""
     found = _said(site, RETRY, "numRetries")
     return None if found is ABSENT else int(found)
 

@@ -8,7 +8,7 @@ reference and "Policy attachment"; read in the code of 1.9 (`backendtrafficpolic
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from governor.adapters.inexpressible import Inexpressible
@@ -20,6 +20,7 @@ from governor.adapters.meshes.gateway_objects import (
     GATEWAY_CLASS,
     GROUP,
     Route,
+    Rule,
     parents_of,
     route_of,
 )
@@ -34,17 +35,29 @@ BY_LABEL = "by label"
 Found = tuple[Ref, Body]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Site:
-    """Where the policy of one edge stands, or would stand."""
+    """Where a policy of one edge stands, or would stand."""
 
     route: Route
+    """With those of its rules that this policy is for."""
     policy: Found | None
     """The one of the rule or route."""
     section: str | None
     """The rule's name, where the policy is, or must be, for this rule alone."""
     above: tuple[Found, ...]
     """Policies of the route's Gateways and listeners; empty if the route's policy hides them."""
+
+    @property
+    def clusters(self) -> int:
+        """How many clusters of Envoy share the requests of its one rule, each with limits of its own.
+
+        The backends of a rule are one cluster, unless one of them has filters.
+        """
+        backends = [backend for _, rule in self.route.rules for backend in rule["backendRefs"]]
+        if not any(backend.get("filters") for backend in backends):
+            return 1
+        return max(1, len([backend for backend in backends if backend.get("weight", 1) > 0]))
 
     def said(self, path: FieldPath) -> Any:
         """What is in force at `path` of `spec`: of the route's policy, else of those above, else ABSENT."""
@@ -55,25 +68,52 @@ class Site:
         return ABSENT
 
 
-def site_of(snapshot: Snapshot, place: Place) -> Site | None:
-    """The site of an edge, None without a route at one of its Gateways; Inexpressible if it is ambiguous."""
-    route = route_of(snapshot, place, mesh=False, counts=lambda found: _is_envoy_gateways(snapshot, found))
+def sites_of(snapshot: Snapshot, place: Place) -> tuple[Site, ...]:
+    """The sites of an edge: one for each rule that a policy can name, else one for the whole route.
+
+    Empty without a route at one of its Gateways. Inexpressible if it is ambiguous which policy holds.
+    """
+    route = route_of(
+        snapshot, place, mesh=False, by_first=True, counts=lambda found: _is_envoy_gateways(snapshot, found)
+    )
     if route is None:
-        return None
+        return ()
     of_route = _targeting(snapshot, route.ref.kind.kind, route.ref.namespace, route.ref.name, route.body)
-    names = [rule.get("name") for _, rule in route.rules]
-    of_rules = [(found, section) for found, section in of_route if section is not None and section in names]
-    whole = [(found, section) for found, section in of_route if section is None]
-    if of_rules and len(route.rules) > 1:
-        raise Inexpressible(f"{of_rules[0][0][0]} is for one of the rules of {route.ref} that carry this edge")
-    chosen = of_rules or whole
-    if len(chosen) > 1:
-        policies = " and ".join(str(found[0]) for found, _ in chosen)
-        raise Inexpressible(f"{policies} both are for {route.ref}, and only the oldest counts: delete the other")
-    policy, section = chosen[0] if chosen else (None, None)
-    if policy is None and route.leads_elsewhere and len(route.rules) == 1:
-        section = names[0]
+    by_section: dict[str | None, list[Found]] = {}
+    for found, section in of_route:
+        by_section.setdefault(section, []).append(found)
+    for several in by_section.values():
+        if len(several) > 1:
+            policies = " and ".join(str(ref) for ref, _ in several)
+            raise Inexpressible(
+                f"{policies} both are for {route.ref}, and only the oldest counts: delete the other"
+            )
     above = tuple(_above(snapshot, route))
+    whole = by_section.get(None, [None])[0]
+    named = [(at, rule) for at, rule in route.rules if _stands_alone(route, rule, whole, by_section)]
+    sites = [
+        _site(replace(route, rules=((at, rule),)), by_section.get(rule["name"], [None])[0], rule["name"], above)
+        for at, rule in named
+    ]
+    rest = tuple(pair for pair in route.rules if pair not in named)
+    if rest:
+        sites.append(_site(replace(route, rules=rest), whole, None, above))
+    return tuple(sites)
+
+
+def _stands_alone(
+    route: Route, rule: Rule, whole: Found | None, by_section: Mapping[str | None, Sequence[Found]]
+) -> bool:
+    """Whether a rule has, or is to have, a policy of its own: not where its owner has one for all rules."""
+    name = rule.get("name")
+    if name is None:
+        return False
+    if name in by_section:
+        return True
+    return whole is None and len(route.all_rules) > 1
+
+
+def _site(route: Route, policy: Found | None, section: str | None, above: tuple[Found, ...]) -> Site:
     # The governor's own gets a mergeType as soon as there is something to merge with.
     hides = policy is not None and not is_own(policy[1]) and "mergeType" not in policy[1]["spec"]
     return Site(route, policy, section, () if hides else above)
@@ -90,8 +130,8 @@ def editable(site: Site) -> None:
             )
     if route.leads_elsewhere and site.section is None:
         raise Inexpressible(
-            f"{route.ref} has rules that lead elsewhere, and its policy is for all of them: give the one rule to "
-            "this service a name (and its policy a sectionName), or a route of its own"
+            f"{route.ref} has rules that lead elsewhere, and its policy is for all of them: give the rules to "
+            "this service names (and their policies a sectionName), or a route of their own"
         )
 
 
@@ -118,7 +158,8 @@ def own_spec(site: Site) -> dict[str, Any]:
 def own_ref(site: Site) -> Ref:
     """Where the governor's own policy stands: beside the route."""
     kind = {"HTTPRoute": "http", "GRPCRoute": "grpc"}[site.route.ref.kind.kind]
-    return Ref(POLICY, site.route.ref.namespace, f"{site.route.ref.name}-{kind}-governor")
+    section = "" if site.section is None else f"-{site.section}"
+    return Ref(POLICY, site.route.ref.namespace, f"{site.route.ref.name}-{kind}{section}-governor")
 
 
 def _above(snapshot: Snapshot, route: Route) -> Iterable[Found]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from governor.adapters.inexpressible import Inexpressible
@@ -15,7 +16,7 @@ from governor.adapters.kubernetes_edits import ABSENT, AnyChange, Change, Edit, 
 from governor.adapters.kubernetes_objects import Body, Ref, Snapshot
 from governor.adapters.meshes.istio_objects import DESTINATION_RULE, blocked_by, destination_rule
 from governor.adapters.meshes.mesh import Place
-from governor.knobs import ConnectionLimits, InFlightCap, OutlierDetection
+from governor.knobs import ConnectionLimits, InFlightCap, Knob, KnobValue, OutlierDetection, RetryPolicy
 
 POLICY = ("spec", "trafficPolicy")
 MAX_REQUESTS = ("connectionPool", "http", "http2MaxRequests")
@@ -50,6 +51,51 @@ def leaf(policy: Mapping[str, Any], path: Sequence[str]) -> Any:
     return found
 
 
+def settings(snapshot: Snapshot, place: Place, high: int | None = None) -> dict[Knob, KnobValue | None]:
+    """What the host's rule says; `high` is the cap of priority HIGH, which stands elsewhere."""
+    found = destination_rule(snapshot, place)
+    policy = policy_of(found[1] if found else None)
+    budget = budget_in(policy)
+    cap = InFlightCap(over_all(leaf(policy, MAX_REQUESTS), place.caller_proxies), high)
+    limits = ConnectionLimits(
+        over_all(leaf(policy, MAX_CONNECTIONS), place.caller_proxies),
+        over_all(leaf(policy, MAX_PENDING), place.caller_proxies),
+    )
+    return {
+        Knob.RETRIES: None if budget is None else RetryPolicy(None, budget),
+        Knob.IN_FLIGHT_CAP: None if cap == InFlightCap(None, None) else cap,
+        Knob.CONNECTION_LIMITS: None if limits == ConnectionLimits(None, None) else limits,
+        Knob.OUTLIER_DETECTION: outlier_in(policy),
+    }
+
+
+PolicyValue = InFlightCap | ConnectionLimits | OutlierDetection
+
+
+def policy_changes(snapshot: Snapshot, place: Place, value: PolicyValue) -> list[AnyChange]:
+    """The cap of priority DEFAULT, connections and requests that wait for one, or outlier detection."""
+    return rule_changes(snapshot, place, partial(policy_leaves, value, place.caller_proxies))
+
+
+def policy_leaves(value: PolicyValue, proxies: int, policy: Mapping[str, Any]) -> Leaves:
+    """The leaves of such a value over the traffic policy that is there, for each of the client's proxies."""
+    match value:
+        case OutlierDetection():
+            return outlier_leaves(value, policy)
+        case InFlightCap():
+            return {MAX_REQUESTS: per_proxy(value.default, proxies)}
+        case ConnectionLimits():
+            return {
+                MAX_CONNECTIONS: per_proxy(value.max_connections, proxies),
+                MAX_PENDING: per_proxy(value.max_pending_requests, proxies),
+            }
+
+
+def budget_changes(snapshot: Snapshot, place: Place, budget: float | None) -> list[AnyChange]:
+    """The retry budget."""
+    return rule_changes(snapshot, place, partial(budget_leaves, budget))
+
+
 def rule_changes(snapshot: Snapshot, place: Place, leaves_over: LeavesOver) -> list[AnyChange]:
     """Changes that set leaves (None: take away) in the host's rule, or in one of the governor's own.
 
@@ -73,42 +119,13 @@ def rule_changes(snapshot: Snapshot, place: Place, leaves_over: LeavesOver) -> l
     return [Change(ref, edits)]
 
 
-def cap_leaves(value: InFlightCap, proxies: int) -> Leaves:
-    """The cap of priority DEFAULT, for each of the caller's proxies."""
-    return {MAX_REQUESTS: per_proxy(value.default, proxies)}
-
-
-def cap_in(policy: Mapping[str, Any], proxies: int) -> int | None:
-    """The cap of priority DEFAULT over all of the caller's proxies."""
-    return over_all(leaf(policy, MAX_REQUESTS), proxies)
-
-
-def limit_leaves(value: ConnectionLimits, proxies: int) -> Leaves:
-    """Connections, and requests that wait for one."""
-    return {
-        MAX_CONNECTIONS: per_proxy(value.max_connections, proxies),
-        MAX_PENDING: per_proxy(value.max_pending_requests, proxies),
-    }
-
-
-def limits_in(policy: Mapping[str, Any], proxies: int) -> ConnectionLimits:
-    """The inverse of `limit_leaves`."""
-    return ConnectionLimits(
-        over_all(leaf(policy, MAX_CONNECTIONS), proxies), over_all(leaf(policy, MAX_PENDING), proxies)
-    )
-
-
 def outlier_leaves(value: OutlierDetection, policy: Mapping[str, Any]) -> Leaves:
     """Share and failures in a row; to eject nobody all detectors are off, for a share of 0 is read as 10 %."""
     percent = None if value.max_ejection is None else math.floor(value.max_ejection * 100 + 1e-6)
     if percent != 0:
         return {MAX_EJECTION: percent, CONSECUTIVE_5XX: value.consecutive_5xx}
-    leaves: dict[tuple[str, ...], Any] = {MAX_EJECTION: None, CONSECUTIVE_5XX: 0}
-    if leaf(policy, CONSECUTIVE_GATEWAY) is not None:
-        leaves[CONSECUTIVE_GATEWAY] = 0
-    if leaf(policy, SPLIT_ORIGIN):
-        leaves[LOCAL_ORIGIN] = 0
-    return leaves
+    off: dict[tuple[str, ...], Any] = {MAX_EJECTION: None, CONSECUTIVE_5XX: 0, CONSECUTIVE_GATEWAY: 0}
+    return {**off, LOCAL_ORIGIN: 0} if leaf(policy, SPLIT_ORIGIN) else off
 
 
 def outlier_in(policy: Mapping[str, Any]) -> OutlierDetection | None:

@@ -12,7 +12,13 @@ from typing import Any
 
 from governor.adapters.inexpressible import Inexpressible
 from governor.adapters.kubernetes_objects import Body, Kind, Ref, Snapshot
-from governor.adapters.meshes.istio_callers import gateways_of, selector_of, workload_of
+from governor.adapters.meshes.gateway_objects import Route, attached_to_service, route_of
+from governor.adapters.meshes.istio_callers import (
+    gateways_of,
+    is_kubernetes_gateway,
+    selector_of,
+    workload_of,
+)
 from governor.adapters.meshes.mesh import Place, Service, service_of
 
 GROUP = "networking.istio.io"
@@ -66,6 +72,18 @@ def _delegated(ref: Ref, body: Body) -> Iterator[tuple[str, str]]:
     for entry in body["spec"].get("http") or ():
         if (to := entry.get("delegate")) is not None:
             yield to.get("name", ""), to.get("namespace") or ref.namespace
+
+
+def concerns(ref: Ref, body: Body) -> frozenset[HostKey] | None:
+    """Services that this object may have a say in; None for wildcards, delegates and selectors."""
+    spec = body.get("spec") or {}
+    if ref.kind == DESTINATION_RULE:
+        found = frozenset(_rule_hosts(ref, body))
+    elif ref.kind == VIRTUAL_SERVICE and spec.get("hosts") and not any(_delegated(ref, body)):
+        found = frozenset({*_routed_hosts(ref, body), *_spoken_for(ref, body)})
+    else:
+        return None
+    return None if any(name == "*" for name, _ in found) else found
 
 
 def destination_rule(snapshot: Snapshot, place: Place) -> Found | None:
@@ -123,9 +141,22 @@ def virtual_service(snapshot: Snapshot, place: Place) -> Found | None:
     return found[0] if found else None
 
 
+def attached_route(snapshot: Snapshot, place: Place) -> Route | None:
+    """The HTTPRoute or GRPCRoute that is attached to the callee (GAMMA), None if there is none."""
+    route = route_of(snapshot, place)
+    return route if route is not None and attached_to_service(route) else None
+
+
 def refuse_own_route(snapshot: Snapshot, place: Place) -> None:
     """Inexpressible where a VirtualService of the governor's own would take requests from one of the user's."""
     service = place.callee
+    if (route := attached_route(snapshot, place)) is not None:
+        raise Inexpressible(
+            f"{route.ref} is attached to {service.host}, and a VirtualService beside it is undefined: the "
+            "Gateway API's fields are to be used"
+        )
+    if is_kubernetes_gateway(snapshot, place):
+        raise Inexpressible(f"{place.caller} is a Gateway of the Gateway API, which takes no VirtualService")
     if gateways_of(snapshot, place):
         raise Inexpressible(
             f"no VirtualService of the gateway {place.caller} leads to {service.host}: write its route first"

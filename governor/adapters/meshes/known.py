@@ -7,12 +7,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from governor.adapters.meshes import cilium, envoy_gateway, gateway_api, istio, knative, linkerd, smi
+from governor.adapters.meshes import (
+    cilium,
+    envoy_gateway,
+    gateway_api,
+    istio,
+    istio_ambient,
+    knative,
+    linkerd,
+    smi,
+)
 from governor.adapters.meshes.mesh import Mesh
 from governor.errors import DocumentError
 
 MESHES: tuple[Mesh, ...] = (
     istio.MESH,
+    istio_ambient.MESH,
     envoy_gateway.MESH,
     linkerd.MESH,
     smi.MESH,

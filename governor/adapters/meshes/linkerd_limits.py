@@ -49,8 +49,8 @@ def _server(snapshot: Snapshot, place: Place) -> Ref:
     ports = _target_ports(body)
     found = [
         server
-        for server, said in snapshot.of(SERVER, ref.namespace)
-        if selector and _selects(said["spec"].get("podSelector"), selector) and said["spec"]["port"] in ports
+        for server in _candidates(snapshot, ref.namespace, selector)
+        if _is_of(snapshot.objects[server]["spec"], selector, ports)
     ]
     if not found:
         raise Inexpressible(
@@ -60,6 +60,23 @@ def _server(snapshot: Snapshot, place: Place) -> Ref:
     if len(found) > 1:
         raise Inexpressible(f"{' and '.join(map(str, found))} both are of {ref}, and each counts by itself")
     return found[0]
+
+
+def _candidates(snapshot: Snapshot, namespace: str, labels: Mapping[str, str]) -> list[Ref]:
+    """Servers with a label of these in their selector, or with none at all; none for a Service without labels."""
+    if not labels:
+        return []
+    known = snapshot.index(SERVER, _first_label)
+    return sorted(ref for label in (None, *labels.items()) for ref in known.get((namespace, label), ()))
+
+
+def _first_label(ref: Ref, body: Body) -> Iterable[tuple[str, tuple[str, str] | None]]:
+    exact = (body["spec"].get("podSelector") or {}).get("matchLabels") or {}
+    return [(ref.namespace, min(exact.items(), default=None))]
+
+
+def _is_of(server: Mapping[str, Any], labels: Mapping[str, str], ports: set[int | str]) -> bool:
+    return server["port"] in ports and _selects(server.get("podSelector"), labels)
 
 
 def _policy(snapshot: Snapshot, server: Ref) -> Found | None:

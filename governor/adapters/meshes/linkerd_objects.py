@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from governor.adapters.inexpressible import Inexpressible
-from governor.adapters.kubernetes_objects import SERVICE, Body, Kind, Ref, Snapshot
+from governor.adapters.kubernetes_objects import SERVICE, Body, Kind, Ref, Snapshot, annotations_of
 from governor.adapters.meshes.gateway_objects import GRPC_ROUTE, HTTP_ROUTE, parents_of
 from governor.adapters.meshes.mesh import Place, service_of
 
@@ -18,6 +18,7 @@ LIMIT_POLICY = Kind(POLICY, "v1alpha1", "httplocalratelimitpolicies", "HTTPLocal
 POLICY_ROUTE = Kind(POLICY, "v1beta3", "httproutes", "HTTPRoute")
 SERVICE_PROFILE = Kind("linkerd.io", "v1alpha2", "serviceprofiles", "ServiceProfile")
 ROUTES = (HTTP_ROUTE, GRPC_ROUTE, POLICY_ROUTE)
+OPAQUE_PORTS = "config.linkerd.io/opaque-ports"
 
 Found = tuple[Ref, Body]
 
@@ -31,6 +32,10 @@ def service(snapshot: Snapshot, place: Place) -> Found:
     spec = body.get("spec", {})
     if spec.get("type") == "ExternalName" or spec.get("clusterIP") == "None":
         raise Inexpressible(f"{ref} has no address of its own, so Linkerd does not balance its requests")
+    opaque = annotations_of(body).get(OPAQUE_PORTS, "")
+    ports = [int(port["port"]) for port in spec.get("ports") or ()]
+    if ports and all(_names_port(opaque, port) for port in ports):
+        raise Inexpressible(f"all ports of {ref} are in {OPAQUE_PORTS}: Linkerd sees no requests there")
     return ref, body
 
 
@@ -53,6 +58,15 @@ def routes(snapshot: Snapshot, place: Place) -> list[Found]:
         if found:
             return found
     return []
+
+
+def _names_port(text: str, port: int) -> bool:
+    """Whether a list of ports and ranges (`25,4000-5000`) holds this one."""
+    for part in filter(None, text.replace(" ", "").split(",")):
+        first, _, last = part.partition("-")
+        if first.isdigit() and (last or first).isdigit() and int(first) <= port <= int(last or first):
+            return True
+    return False
 
 
 def _namespace_of(caller: str) -> str:

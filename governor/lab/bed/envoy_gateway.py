@@ -53,6 +53,7 @@ class EnvoyGateway:
     def __init__(self, api: KubernetesApi, kubeconfig: Path, directory: Path, nursery: Nursery) -> None:
         self._api = api
         self.directory = directory
+        self._holds_folder = False
         directory.mkdir(parents=True, exist_ok=True)
         self._configuration = directory / "envoy-gateway.yaml"
         # Its admin page would be on 19000, where labs have an Envoy's.
@@ -88,9 +89,10 @@ class EnvoyGateway:
 
     def start(self) -> None:
         """Start it (again) and wait until it is ready; LabError if it cannot be started here, or does not."""
-        require_free(ADDRESS, PORTS)
+        require_free(ADDRESS, PORTS, "wait for it: only one Envoy Gateway can run on a machine")
         self._api.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
         self._make_certificates()
+        self._holds_folder = True
         _write(_own_folder(), self._secret("envoy-gateway"))
         _write(self.directory, self._secret("envoy"))
         self.process.start()
@@ -98,7 +100,9 @@ class EnvoyGateway:
     def stop(self) -> None:
         """End it, and take its certificate away."""
         self.process.stop()
-        if (CERTIFICATES / MARK).exists():
+        # Another's that still runs has its certificate there.
+        if self._holds_folder and (CERTIFICATES / MARK).exists():
+            self._holds_folder = False
             for file in CERTIFICATES.iterdir():
                 file.unlink()
             CERTIFICATES.rmdir()

@@ -7,6 +7,7 @@ owned objects are not collected, for want of the controller manager.
 from __future__ import annotations
 
 import secrets
+import shutil
 import ssl
 from pathlib import Path
 from types import TracebackType
@@ -105,8 +106,10 @@ class KubernetesBed:
         self.stop()
 
     def start(self) -> Self:
-        """Start both and wait until the API server is ready; LabError with its last words if it is not."""
+        """Start both, empty, and wait until the API server is ready; LabError with its last words if not."""
         self.directory.mkdir(parents=True, exist_ok=True)
+        if (self.directory / "etcd").exists():
+            shutil.rmtree(self.directory / "etcd")
         self._write_secrets()
         self.nursery = Nursery()
         store = free_port()

@@ -13,6 +13,8 @@ from governor.lab.bed.envoy_gateway import DISCOVERY_PORT
 from governor.lab.envoy_config import API, STATS_CONFIG
 
 Resource = dict[str, Any]
+CLUSTER = r"^cluster\.((.+?/rule/\d+(?:/backend/\d+)?|[^.]+?)\.)"
+"""A cluster is named after its route, whose name may hold dots."""
 
 
 def bootstrap(name: str, namespace: str, admin: tuple[str, int], files: tuple[Path, Path, Path]) -> Resource:
@@ -33,8 +35,14 @@ def bootstrap(name: str, namespace: str, admin: tuple[str, int], files: tuple[Pa
             "cds_config": ads,
         },
         "static_resources": {"clusters": [_discovery(files)]},
-        "stats_config": STATS_CONFIG,
+        "stats_config": _stats(),
     }
+
+
+def _stats() -> Resource:
+    tags = [tag for tag in STATS_CONFIG["stats_tags"] if tag["tag_name"] != "envoy.cluster_name"]
+    named = [{"tag_name": "envoy.cluster_name", "regex": CLUSTER}, *tags]
+    return {**STATS_CONFIG, "stats_tags": named}
 
 
 def _discovery(files: tuple[Path, Path, Path]) -> Resource:

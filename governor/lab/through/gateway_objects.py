@@ -129,6 +129,8 @@ def traffic_policy(scenario: Scenario, caller: str) -> Document:
         spec["retry"] = _retry(plane)
     if plane.outlier_detection == "default":
         spec["healthCheck"] = {"passive": {"interval": "10s"}}
+    if caller == INGRESS:
+        spec["telemetry"] = {"metrics": {"routeStatName": "%ROUTE_NAME%"}}
     return _document(scenario.name, ENVOY, "BackendTrafficPolicy", dns(caller), spec)
 
 
@@ -147,26 +149,26 @@ def _retry(plane: DataPlane) -> Document:
 
 
 def route(scenario: Scenario, layout: Layout, edge: Edge) -> Document:
-    """Rules of an edge: one for each API class that enters there, inside the mesh one for each priority."""
-    space = dns(scenario.name)
+    """Rules `high` and `main` of an edge, by the header that carries a request's priority.
+
+    Each rule has statistics and limits of its own. At the ingress only the scenario's APIs come in.
+    """
+    replicas = range(len(layout.replica_ports[edge.callee]))
     rest = {
         "timeouts": {"request": milliseconds(scenario.data_plane.timeout_s)},
-        "backendRefs": [
-            _backend(edge.callee, number) for number in range(len(layout.replica_ports[edge.callee]))
-        ],
+        "backendRefs": [_backend(edge.callee, number) for number in replicas],
     }
     if edge.caller == INGRESS:
-        apis = sorted(entering_apis(scenario, edge), key=lambda api: api.priority != "high")
-        rules = [{"name": dns(api.class_name), "matches": [_match(api)], **rest} for api in apis]
+        apis = entering_apis(scenario, edge)
+        high = [_match(api) for api in apis if api.priority == "high"]
+        main = [_match(api) for api in apis if api.priority != "high"]
     else:
-        high = {"headers": [_HIGH], "path": _prefix("/")}
-        rules = [
-            {"name": "high", "matches": [high], **rest},
-            {"name": "main", "matches": [{"path": _prefix("/")}], **rest},
-        ]
+        high, main = [{"headers": [_HIGH], "path": _prefix("/")}], [{"path": _prefix("/")}]
+    named = {"high": high, "main": main}
+    rules = [{"name": name, "matches": matches, **rest} for name, matches in named.items() if matches]
     parent = {"name": dns(edge.caller), "sectionName": dns(edge.callee)}
     name = f"{dns(edge.caller)}-{dns(edge.callee)}"
-    return _document(space, GATEWAY, "HTTPRoute", name, {"parentRefs": [parent], "rules": rules})
+    return _document(scenario.name, GATEWAY, "HTTPRoute", name, {"parentRefs": [parent], "rules": rules})
 
 
 def _match(api: Api) -> Document:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+import yaml
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from governor.adapters.inexpressible import Inexpressible
@@ -135,6 +136,7 @@ VALUES = st.one_of(
 )
 
 
+@settings(deadline=None)
 @given(VALUES)
 def test_what_is_written_is_read_back(value: KnobValue) -> None:
     (said,) = MESH.settings(made(MESH, SHOP, BOOKS, value), BOOKS).values()
@@ -172,6 +174,15 @@ def test_a_producers_route_is_read_and_written() -> None:
     ):
         gives_back(found, MESH.changes(found, SPLIT, value))
         assert value in MESH.settings(made(MESH, found, SPLIT, value), SPLIT).values()
+
+
+def test_a_route_that_only_redirects_carries_nothing() -> None:
+    body = yaml.safe_load(ROUTE)
+    body["spec"]["rules"] = [{"filters": [{"type": "RequestRedirect", "requestRedirect": {"statusCode": 303}}]}]
+    found = shop(SERVICE, yaml.safe_dump(body))
+    assert MESH.settings(found, SPLIT) == {}
+    with pytest.raises(Inexpressible, match="leads to books"):
+        MESH.changes(found, SPLIT, Timeout(2.0, None))
 
 
 def test_a_consumers_route_does_not_hold_in_cilium() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from governor.adapters.inexpressible import Inexpressible
@@ -18,6 +18,7 @@ from governor.adapters.meshes.gateway_objects import GRPC_ROUTE, HTTP_ROUTE
 from governor.adapters.meshes.mesh import Place
 from governor.adapters.meshes.rules_envoy_gateway import violations
 from governor.knobs import (
+    VALUE_TYPES,
     BackendWeights,
     ConnectionLimits,
     InFlightCap,
@@ -109,6 +110,9 @@ VALUES: tuple[KnobValue, ...] = (
 )
 
 
+KNOB_OF = {kind: knob for knob, kind in VALUE_TYPES.items()}
+
+
 def shop(*texts: str) -> Snapshot:
     return cluster("---".join(texts), MESH.kinds)
 
@@ -170,16 +174,59 @@ def test_without_a_users_policy_there_is_one_of_the_governors_own(value: KnobVal
     assert type(value) in map(type, MESH.settings(now, ONE_API).values())
 
 
-def test_the_governors_own_merges_with_the_gateways_and_begins_no_block_of_its() -> None:
+def test_the_governors_own_merges_with_the_gateways_and_hides_nothing_of_it() -> None:
     found = shop(ROUTE, ABOVE)
-    now = made(MESH, found, API, RetryPolicy(3, None))
-    own = only_policy(now, "api-http-governor")
-    assert own["spec"]["mergeType"] == "StrategicMerge"
-    assert MESH.settings(now, API)[Knob.IN_FLIGHT_CAP] == InFlightCap(500, 500)
-    with pytest.raises(Inexpressible, match="BackendTrafficPolicy shop/all has circuitBreaker"):
-        MESH.changes(now, API, InFlightCap(64, 64))
-    with pytest.raises(Inexpressible, match="BackendTrafficPolicy shop/all has circuitBreaker"):
-        MESH.changes(found, API, RetryPolicy(None, 0.1))
+    for value in (RetryPolicy(3, None), OutlierDetection(0.3, 7), ConnectionLimits(60, 50), InFlightCap(64, 64)):
+        before = MESH.settings(found, API)
+        found = made(MESH, found, API, value)
+        now = MESH.settings(found, API)
+        assert [knob for knob in now if now[knob] != before.get(knob)] == [KNOB_OF[type(value)]]
+    own = only_policy(found, "api-http-governor")["spec"]
+    assert own["mergeType"] == "StrategicMerge"
+    assert own["circuitBreaker"] == {
+        "maxParallelRequests": 64, "maxConnections": 60, "maxPendingRequests": 50, "maxParallelRetries": 1024,
+    }  # fmt: skip
+
+
+CLASSES = ROUTE.replace("  - backendRefs:", "  - name: buy-high\n    backendRefs:") + (
+    "  - name: buy-low\n"
+    "    backendRefs:\n"
+    "    - {group: gateway.envoyproxy.io, kind: Backend, name: api-r0}\n"
+    "    - {group: gateway.envoyproxy.io, kind: Backend, name: api-r1}\n"
+)
+
+
+@pytest.mark.parametrize("high", ["buy-high", "buy.high", "high"])
+def test_the_rule_of_the_high_class_is_known_by_its_name(high: str) -> None:
+    now = made(MESH, shop(CLASSES.replace("buy-high", high)), API, InFlightCap(40, 60))
+    spec = only_policy(now, f"api-http-{high}-governor")["spec"]
+    assert spec["circuitBreaker"]["maxParallelRequests"] == 60
+
+
+def test_each_class_has_a_cap_where_a_rule_takes_it() -> None:
+    found = shop(CLASSES, ABOVE)
+    now = made(MESH, found, TWO, InFlightCap(40, 60))
+    assert MESH.settings(now, TWO)[Knob.IN_FLIGHT_CAP] == InFlightCap(40, 60)
+    for section, cap in (("buy-high", 30), ("buy-low", 20)):
+        spec = only_policy(now, f"api-http-{section}-governor")["spec"]
+        assert [target["sectionName"] for target in spec["targetRefs"]] == [section]
+        assert spec["circuitBreaker"]["maxParallelRequests"] == cap
+    for value in (ConnectionLimits(10, 10), RateLimit(9.0)):
+        with pytest.raises(Inexpressible, match="2 rules of HTTPRoute shop/api lead to this service"):
+            MESH.changes(found, ONE_API, value)
+    retries = made(MESH, now, TWO, RetryPolicy(1, 0.1))
+    assert MESH.settings(retries, TWO)[Knob.RETRIES] == RetryPolicy(1, 0.1)
+    assert MESH.settings(retries, TWO)[Knob.IN_FLIGHT_CAP] == InFlightCap(40, 60)
+    with pytest.raises(Inexpressible, match="2 rules of HTTPRoute shop/api are of one class"):
+        MESH.changes(shop(CLASSES.replace("buy-high", "sell")), TWO, InFlightCap(40, 60))
+
+
+def test_a_users_policy_of_one_rule_stays_the_one_of_that_rule() -> None:
+    theirs = USERS.replace("name: api}]", "name: api, sectionName: buy-low}]")
+    found = shop(CLASSES, theirs)
+    changes = MESH.changes(found, TWO, InFlightCap(40, 60))
+    assert {change.ref.name for change in changes} == {"api-http-buy-high-governor", "theirs"}
+    gives_back(found, [change for change in changes if change.ref in found.objects])
 
 
 def test_the_governors_own_begins_to_merge_when_a_policy_appears_above() -> None:
@@ -219,10 +266,30 @@ def test_limits_are_each_proxys_part_rounded_up() -> None:
     assert only_policy(now, "api-http-governor")["spec"]["circuitBreaker"]["maxParallelRequests"] == 32
 
 
+def test_backends_with_filters_count_apart() -> None:
+    text = ROUTE.replace("weight: 1}", "weight: 1, filters: [{type: RequestHeaderModifier}]}")
+    found = shop(text)
+    now = made(MESH, found, TWO, InFlightCap(64, 64))
+    assert only_policy(now, "api-http-governor")["spec"]["circuitBreaker"]["maxParallelRequests"] == 16
+    assert MESH.settings(now, TWO)[Knob.IN_FLIGHT_CAP] == InFlightCap(64, 64)
+    idle = made(MESH, shop(text.replace("weight: 3", "weight: 0")), TWO, InFlightCap(64, 64))
+    assert only_policy(idle, "api-http-governor")["spec"]["circuitBreaker"]["maxParallelRequests"] == 32
+
+
+def test_a_rule_is_found_by_its_first_backend_alone() -> None:
+    first = place("api-r0", caller="public", backends=("127.0.0.1:8080",))
+    found = shop(ROUTE)
+    assert MESH.settings(made(MESH, found, first, RetryPolicy(1, None)), first)[Knob.RETRIES] == RetryPolicy(
+        1, None
+    )
+    with pytest.raises(Inexpressible, match="leads from a Gateway"):
+        MESH.changes(found, place("api-r1", caller="public"), RetryPolicy(1, None))
+
+
 def test_a_rule_among_others_is_named_by_its_section() -> None:
     found = shop(SHARED_ROUTE)
     now = made(MESH, found, place("api", caller="public"), InFlightCap(20, 20))
-    (target,) = only_policy(now, "site-http-governor")["spec"]["targetRefs"]
+    (target,) = only_policy(now, "site-http-api-governor")["spec"]["targetRefs"]
     assert target["sectionName"] == "api"
     assert MESH.settings(now, place("api", caller="public"))[Knob.IN_FLIGHT_CAP] == InFlightCap(20, 20)
     assert MESH.settings(now, place("cart", caller="public")) == {}
@@ -266,7 +333,7 @@ OTHER_LIMIT = "  rateLimit: {local: {rules: [{limit: {requests: 5, unit: Second}
         ((USERS,), API, InFlightCap(9, 9), "leads from a Gateway of Envoy Gateway to api"),
         ((ROUTE, FOREIGN), API, InFlightCap(9, 9), "leads from a Gateway of Envoy Gateway to api"),
         ((ROUTE,), API, InFlightCap(0, 0), "a limit of 0 at its word"),
-        ((ROUTE,), API, InFlightCap(None, 9), "none for priority HIGH alone"),
+        ((ROUTE,), API, InFlightCap(None, 9), "so the high class has no cap"),
         ((ROUTE,), API, OutlierDetection(0.005, 5), "maxEjectionPercent of 0"),
         ((ROUTE,), API, OutlierDetection(0.5, 0), "cannot switch off consecutive5XxErrors"),
         ((ROUTE,), API, Timeout(1.0, 2.0), "cannot outlast its request"),
@@ -324,6 +391,7 @@ WITH_POLICY, WITHOUT_POLICY = shop(ROUTE, USERS), shop(ROUTE)
 proxies = st.integers(1, 4)
 
 
+@settings(deadline=None)
 @given(
     proxies, st.integers(1, 10_000), st.integers(1, 10_000), st.integers(0, 9), st.integers(1, 100), st.booleans()
 )
@@ -346,45 +414,6 @@ def test_what_is_written_is_read_back(
     said = MESH.settings(made(MESH, found, where, rate), where)[Knob.RATE_LIMIT]
     assert isinstance(said, RateLimit)
     assert said.requests_per_second == pytest.approx(one / 50, rel=0.021)
-
-
-@pytest.mark.parametrize(
-    ("spec", "problem"),
-    [
-        ({"targetRef": {"kind": "Gateway"}, "mergeType": "StrategicMerge"}, "for policies of routes alone"),
-        ({"targetRef": {"kind": "HTTPRoute"}, "mergeType": "Replace"}, "must not be Replace"),
-        (
-            {"targetRef": {"kind": "Gateway"}, "targetRefs": [{"kind": "Gateway"}]},
-            "both targetRef and targetRefs",
-        ),
-        ({"circuitBreaker": {"maxConnections": 2**32}}, "maxConnections is 4294967296"),
-        ({"circuitBreaker": {"retryBudget": {"minRetryConcurrency": 1}}}, "has no numerator"),
-        ({"circuitBreaker": {"retryBudget": {"percent": {"numerator": 101}}}}, "is more than 1"),
-        ({"healthCheck": {"passive": {"maxEjectionPercent": 101}}}, "is 101"),
-        ({"healthCheck": {"passive": {"maxEjectionPercent": 0}}}, "comes to Envoy's 10 %"),
-        ({"timeout": {"http": {"requestTimeout": "1.5s"}}}, "requestTimeout is '1.5s'"),
-    ],
-)
-def test_the_controllers_rules(spec: dict[str, Any], problem: str) -> None:
-    (found,) = violations(POLICY, {"spec": spec})
-    assert problem in found
-
-
-@pytest.mark.parametrize(
-    ("rules", "problem"),
-    [
-        ([("Second", 5, False), ("Second", 6, False)], "2 rules without clientSelectors"),
-        ([("Minute", 5, False), ("Second", 6, True)], "is no multiple of"),
-        ([("Second", 0, False)], "limit.requests is 0"),
-    ],
-)
-def test_the_rules_of_local_limits(rules: list[tuple[str, int, bool]], problem: str) -> None:
-    local = [
-        {"limit": {"requests": count, "unit": unit}} | ({"clientSelectors": [{}]} if chosen else {})
-        for unit, count, chosen in rules
-    ]
-    (found,) = violations(POLICY, {"spec": {"rateLimit": {"local": {"rules": local}}}})
-    assert problem in found
 
 
 def test_the_file_of_capabilities_agrees() -> None:

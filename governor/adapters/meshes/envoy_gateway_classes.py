@@ -1,0 +1,56 @@
+"""Which rule's cap is which class's.
+
+Envoy Gateway's routes have no priority, but each rule is counted by itself, and a policy can be for one rule: the
+rule called `high`, or whose name ends in `-high` or `.high`, has the cap of the high class.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+from governor.adapters.inexpressible import Inexpressible
+from governor.adapters.meshes import envoy_gateway_leaves as leaves
+from governor.adapters.meshes.envoy_gateway_policies import Site
+from governor.knobs import InFlightCap
+
+HIGH = "high"
+_OF_HIGH = re.compile(rf"(.*[-.])?{HIGH}")
+
+
+def caps_of(sites: Sequence[Site], value: InFlightCap) -> Mapping[Site, int | None]:
+    """The cap of each site. Without a rule of the high class its requests count in the cap of all others."""
+    high, others = _by_class(sites)
+    for rules in (high, others):
+        if len(rules) > 1:
+            raise _counts_apart(rules, "are of one class")
+    if value.default is None and value.high is not None and not high:
+        raise Inexpressible(f"no rule of {sites[0].route.ref} is called `{HIGH}`, so the high class has no cap")
+    return dict.fromkeys(high, value.high) | dict.fromkeys(others, value.default)
+
+
+def caps_in(sites: Sequence[Site], proxies: int) -> InFlightCap | None:
+    """The inverse of `caps_of`; classes that share a rule have the same cap."""
+    high, others = _by_class(sites)
+    default = leaves.cap_in((others or high)[-1], proxies)
+    of_high = leaves.cap_in((high or others)[-1], proxies)
+    return None if default is None and of_high is None else InFlightCap(default, of_high)
+
+
+def only(sites: Sequence[Site]) -> Site:
+    """The one site; Inexpressible if there are several, for the limit is one of the whole edge."""
+    if len(sites) > 1:
+        raise _counts_apart(sites, "lead to this service")
+    return sites[0]
+
+
+def _counts_apart(sites: Sequence[Site], what: str) -> Inexpressible:
+    return Inexpressible(
+        f"{len(sites)} rules of {sites[0].route.ref} {what}, and Envoy Gateway counts for each by itself: make "
+        "them one rule"
+    )
+
+
+def _by_class(sites: Sequence[Site]) -> tuple[list[Site], list[Site]]:
+    high = [site for site in sites if _OF_HIGH.fullmatch(site.section or "")]
+    return high, [site for site in sites if site not in high]
