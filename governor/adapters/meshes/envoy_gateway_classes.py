@@ -1,11 +1,12 @@
 """Which rule's cap is which class's.
 
 Envoy Gateway's routes have no priority, but each rule is counted by itself, and a policy can be for one rule: the
-rule called `high` (or `...-high`), whose matches choose those requests, has the cap of the high class.
+rule called `high`, or whose name ends in `-high` or `.high`, has the cap of the high class.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
 from governor.adapters.inexpressible import Inexpressible
@@ -14,6 +15,7 @@ from governor.adapters.meshes.envoy_gateway_policies import Site
 from governor.knobs import InFlightCap
 
 HIGH = "high"
+_OF_HIGH = re.compile(rf"(.*[-.])?{HIGH}")
 
 
 def caps_of(sites: Sequence[Site], value: InFlightCap) -> Mapping[Site, int | None]:
@@ -50,5 +52,5 @@ def _counts_apart(sites: Sequence[Site], what: str) -> Inexpressible:
 
 
 def _by_class(sites: Sequence[Site]) -> tuple[list[Site], list[Site]]:
-    high = [site for site in sites if site.section == HIGH or (site.section or "").endswith(f"-{HIGH}")]
+    high = [site for site in sites if _OF_HIGH.fullmatch(site.section or "")]
     return high, [site for site in sites if site not in high]

@@ -3,7 +3,8 @@
 The definition fills in what a block leaves out. Those leaves are named here as well: they would stay behind when
 ours go, and a block that only we brought would stay in force. What is filled in would also hide a policy above
 with which ours is merged: there its values are named instead. Limits count in each proxy of the Gateway, for each
-rule. Source: Envoy Gateway, BackendTrafficPolicy reference; read in the code of 1.9.
+rule, and for each backend where backends have filters. Source: Envoy Gateway, BackendTrafficPolicy reference;
+read in the code of 1.9.
 """
 
 from __future__ import annotations
@@ -91,7 +92,7 @@ def cap_edits(site: Site, each_class: int | None, proxies: int) -> list[Edit]:
 def cap_in(site: Site, proxies: int) -> int | None:
     """The inverse of `cap_edits`."""
     each = _said(site, BREAKER, "maxParallelRequests")
-    return None if each is ABSENT else int(each) * proxies
+    return None if each is ABSENT else int(each) * proxies * site.clusters
 
 
 def limit_edits(site: Site, value: ConnectionLimits, proxies: int) -> list[Edit]:
@@ -108,11 +109,11 @@ def limits_in(site: Site, proxies: int) -> ConnectionLimits | None:
     found = [_said(site, BREAKER, key) for key in ("maxConnections", "maxPendingRequests")]
     if all(each is ABSENT for each in found):
         return None
-    return ConnectionLimits(*(None if each is ABSENT else int(each) * proxies for each in found))
+    return ConnectionLimits(*(None if each is ABSENT else int(each) * proxies * site.clusters for each in found))
 
 
 def _each(site: Site, total: int | None, proxies: int) -> int | None:
-    """Each proxy's part, rounded up."""
+    """The part of each proxy and cluster, rounded up."""
     if total is None:
         return None
     if total < 1:
@@ -122,7 +123,7 @@ def _each(site: Site, total: int | None, proxies: int) -> int | None:
             f"{len(site.route.rules)} rules of {site.route.ref} lead to this service, and Envoy Gateway counts "
             "for each by itself: make them one rule"
         )
-    return math.ceil(total / proxies)
+    return math.ceil(total / (proxies * site.clusters))
 
 
 def outlier_edits(site: Site, value: OutlierDetection) -> list[Edit]:

@@ -48,6 +48,17 @@ class Site:
     above: tuple[Found, ...]
     """Policies of the route's Gateways and listeners; empty if the route's policy hides them."""
 
+    @property
+    def clusters(self) -> int:
+        """How many clusters of Envoy share the requests of its one rule, each with limits of its own.
+
+        The backends of a rule are one cluster, unless one of them has filters.
+        """
+        backends = [backend for _, rule in self.route.rules for backend in rule["backendRefs"]]
+        if not any(backend.get("filters") for backend in backends):
+            return 1
+        return max(1, len([backend for backend in backends if backend.get("weight", 1) > 0]))
+
     def said(self, path: FieldPath) -> Any:
         """What is in force at `path` of `spec`: of the route's policy, else of those above, else ABSENT."""
         for _, body in (*([self.policy] if self.policy else ()), *self.above):
@@ -62,7 +73,9 @@ def sites_of(snapshot: Snapshot, place: Place) -> tuple[Site, ...]:
 
     Empty without a route at one of its Gateways. Inexpressible if it is ambiguous which policy holds.
     """
-    route = route_of(snapshot, place, mesh=False, counts=lambda found: _is_envoy_gateways(snapshot, found))
+    route = route_of(
+        snapshot, place, mesh=False, by_first=True, counts=lambda found: _is_envoy_gateways(snapshot, found)
+    )
     if route is None:
         return ()
     of_route = _targeting(snapshot, route.ref.kind.kind, route.ref.namespace, route.ref.name, route.body)

@@ -91,11 +91,13 @@ def route_of(
     kinds: Sequence[Kind] = ROUTES,
     *,
     mesh: bool = True,
+    by_first: bool = False,
     counts: Callable[[Route], bool] = _everywhere,
 ) -> Route | None:
     """The route that carries this edge, None if there is none; Inexpressible naming all if several do.
 
-    Without `mesh` only routes of Gateways are looked at, and of those for which `counts` is true.
+    Without `mesh` only routes of Gateways are looked at, and of those for which `counts` is true. With `by_first`
+    a rule carries the edge to its first backend whatever the others are, as it does where metrics are a rule's.
     """
     callee = (place.callee.name, place.callee.namespace)
     backends = {service_key(name, place.callee.namespace) for name in place.backends}
@@ -105,7 +107,11 @@ def route_of(
     found = [Route(ref, snapshot.objects[ref], ()) for ref in sorted(refs)]
     routes = _of_mesh(found, place) if mesh else []
     if not routes:
-        routes = [route for route in _of_gateways(found, {callee, *backends}) if counts(route)]
+        routes = [
+            route
+            for route in _of_gateways(found, {callee, *backends}, callee if by_first else None)
+            if counts(route)
+        ]
         routes = [route for route in routes if _gateway_is(route, place.caller)] or routes
     if len(routes) > 1:
         names = " and ".join(str(route.ref) for route in routes)
@@ -130,14 +136,15 @@ def _of_mesh(found: Iterable[Route], place: Place) -> list[Route]:
     return [route for route in holding if route.rules]
 
 
-def _of_gateways(found: Iterable[Route], wanted: set[Key]) -> Iterable[Route]:
+def _of_gateways(found: Iterable[Route], wanted: set[Key], first: Key | None) -> Iterable[Route]:
     for route in found:
         if attached_to_service(route):
             continue
         rules = tuple(
             (at, rule)
             for at, rule in enumerate(route.all_rules)
-            if _backends(rule) and all(backend_key(b, route.ref.namespace) in wanted for b in _backends(rule))
+            if (keys := [backend_key(backend, route.ref.namespace) for backend in _backends(rule)])
+            and (wanted.issuperset(keys) or keys[0] == first)
         )
         if rules:
             yield replace(route, rules=rules)

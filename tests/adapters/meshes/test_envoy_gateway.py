@@ -196,6 +196,13 @@ CLASSES = ROUTE.replace("  - backendRefs:", "  - name: buy-high\n    backendRefs
 )
 
 
+@pytest.mark.parametrize("high", ["buy-high", "buy.high", "high"])
+def test_the_rule_of_the_high_class_is_known_by_its_name(high: str) -> None:
+    now = made(MESH, shop(CLASSES.replace("buy-high", high)), API, InFlightCap(40, 60))
+    spec = only_policy(now, f"api-http-{high}-governor")["spec"]
+    assert spec["circuitBreaker"]["maxParallelRequests"] == 60
+
+
 def test_each_class_has_a_cap_where_a_rule_takes_it() -> None:
     found = shop(CLASSES, ABOVE)
     now = made(MESH, found, TWO, InFlightCap(40, 60))
@@ -257,6 +264,26 @@ def test_a_second_value_names_the_same_leaves_as_the_first() -> None:
 def test_limits_are_each_proxys_part_rounded_up() -> None:
     now = made(MESH, shop(ROUTE), TWO, InFlightCap(63, 63))
     assert only_policy(now, "api-http-governor")["spec"]["circuitBreaker"]["maxParallelRequests"] == 32
+
+
+def test_backends_with_filters_count_apart() -> None:
+    text = ROUTE.replace("weight: 1}", "weight: 1, filters: [{type: RequestHeaderModifier}]}")
+    found = shop(text)
+    now = made(MESH, found, TWO, InFlightCap(64, 64))
+    assert only_policy(now, "api-http-governor")["spec"]["circuitBreaker"]["maxParallelRequests"] == 16
+    assert MESH.settings(now, TWO)[Knob.IN_FLIGHT_CAP] == InFlightCap(64, 64)
+    idle = made(MESH, shop(text.replace("weight: 3", "weight: 0")), TWO, InFlightCap(64, 64))
+    assert only_policy(idle, "api-http-governor")["spec"]["circuitBreaker"]["maxParallelRequests"] == 32
+
+
+def test_a_rule_is_found_by_its_first_backend_alone() -> None:
+    first = place("api-r0", caller="public", backends=("127.0.0.1:8080",))
+    found = shop(ROUTE)
+    assert MESH.settings(made(MESH, found, first, RetryPolicy(1, None)), first)[Knob.RETRIES] == RetryPolicy(
+        1, None
+    )
+    with pytest.raises(Inexpressible, match="leads from a Gateway"):
+        MESH.changes(found, place("api-r1", caller="public"), RetryPolicy(1, None))
 
 
 def test_a_rule_among_others_is_named_by_its_section() -> None:
@@ -387,45 +414,6 @@ def test_what_is_written_is_read_back(
     said = MESH.settings(made(MESH, found, where, rate), where)[Knob.RATE_LIMIT]
     assert isinstance(said, RateLimit)
     assert said.requests_per_second == pytest.approx(one / 50, rel=0.021)
-
-
-@pytest.mark.parametrize(
-    ("spec", "problem"),
-    [
-        ({"targetRef": {"kind": "Gateway"}, "mergeType": "StrategicMerge"}, "for policies of routes alone"),
-        ({"targetRef": {"kind": "HTTPRoute"}, "mergeType": "Replace"}, "must not be Replace"),
-        (
-            {"targetRef": {"kind": "Gateway"}, "targetRefs": [{"kind": "Gateway"}]},
-            "both targetRef and targetRefs",
-        ),
-        ({"circuitBreaker": {"maxConnections": 2**32}}, "maxConnections is 4294967296"),
-        ({"circuitBreaker": {"retryBudget": {"minRetryConcurrency": 1}}}, "has no numerator"),
-        ({"circuitBreaker": {"retryBudget": {"percent": {"numerator": 101}}}}, "is more than 1"),
-        ({"healthCheck": {"passive": {"maxEjectionPercent": 101}}}, "is 101"),
-        ({"healthCheck": {"passive": {"maxEjectionPercent": 0}}}, "comes to Envoy's 10 %"),
-        ({"timeout": {"http": {"requestTimeout": "1.5s"}}}, "requestTimeout is '1.5s'"),
-    ],
-)
-def test_the_controllers_rules(spec: dict[str, Any], problem: str) -> None:
-    (found,) = violations(POLICY, {"spec": spec})
-    assert problem in found
-
-
-@pytest.mark.parametrize(
-    ("rules", "problem"),
-    [
-        ([("Second", 5, False), ("Second", 6, False)], "2 rules without clientSelectors"),
-        ([("Minute", 5, False), ("Second", 6, True)], "is no multiple of"),
-        ([("Second", 0, False)], "limit.requests is 0"),
-    ],
-)
-def test_the_rules_of_local_limits(rules: list[tuple[str, int, bool]], problem: str) -> None:
-    local = [
-        {"limit": {"requests": count, "unit": unit}} | ({"clientSelectors": [{}]} if chosen else {})
-        for unit, count, chosen in rules
-    ]
-    (found,) = violations(POLICY, {"spec": {"rateLimit": {"local": {"rules": local}}}})
-    assert problem in found
 
 
 def test_the_file_of_capabilities_agrees() -> None:
