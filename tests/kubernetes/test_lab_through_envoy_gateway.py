@@ -74,7 +74,7 @@ def test_edges_are_named_by_host_and_replicas_are_their_backends(lab: MeshLab) -
     index = frame.index
     web, stock = (f"{name}-r0.shop.svc.cluster.local" for name in ("web", "stock"))
     assert set(index.edges) == {f"ingress.shop|{web}", f"web.shop|{stock}"}
-    assert set(index.apis) == {"buy.high", "buy.low"}
+    assert set(index.apis) == {"ingress-web"}
     assert {index.edges[at] for at in index.api_edge} == {f"ingress.shop|{web}"}
     assert set(index.backends) == {"web-r0", "web-r1", "stock-r0", "stock-r1"}
     rates = dict(zip(index.edges, frame.edge.rate, strict=True))
@@ -83,7 +83,7 @@ def test_edges_are_named_by_host_and_replicas_are_their_backends(lab: MeshLab) -
 
 def test_routes_and_policies_are_accepted_at_their_generation(lab: MeshLab) -> None:
     def accepted() -> bool:
-        route = conditions(stored(lab, ROUTES, "HTTPRoute", "buy.high"), "parents")
+        route = conditions(stored(lab, ROUTES, "HTTPRoute", "ingress-web"), "parents")
         policy = conditions(stored(lab, POLICIES, "BackendTrafficPolicy", "ingress"), "ancestors")
         return (route.get("Accepted"), route.get("ResolvedRefs"), policy.get("Accepted")) == ("True",) * 3
 
@@ -106,15 +106,15 @@ def test_a_second_policy_for_a_route_is_refused_in_its_conditions(lab: MeshLab) 
 
 
 def test_weights_shift_traffic(lab: MeshLab) -> None:
-    spec = stored(lab, ROUTES, "HTTPRoute", "buy.high")["spec"]
+    spec = stored(lab, ROUTES, "HTTPRoute", "ingress-web")["spec"]
     for rule in spec["rules"]:
         rule["backendRefs"][0]["weight"], rule["backendRefs"][1]["weight"] = 0, 100
-    write(lab, ROUTES, "HTTPRoute", "buy.high", spec)
+    write(lab, ROUTES, "HTTPRoute", "ingress-web", spec)
 
     def shifted() -> bool:
-        before = attempts(lab, "buy.high")
-        grown = eventually(lambda: sum(attempts(lab, "buy.high").values()) > sum(before.values()) + 20)
-        after = attempts(lab, "buy.high")
+        before = attempts(lab, "ingress-web")
+        grown = eventually(lambda: sum(attempts(lab, "ingress-web").values()) > sum(before.values()) + 20)
+        after = attempts(lab, "ingress-web")
         first = [name for name in after if name.endswith("/backend/0")]
         return grown and all(after[name] == before.get(name, 0) for name in first)
 
@@ -122,7 +122,7 @@ def test_weights_shift_traffic(lab: MeshLab) -> None:
 
 
 def test_a_cap_takes_effect(lab: MeshLab) -> None:
-    target = {"group": "gateway.networking.k8s.io", "kind": "HTTPRoute", "name": "buy.high"}
+    target = {"group": "gateway.networking.k8s.io", "kind": "HTTPRoute", "name": "ingress-web"}
     spec = {
         "targetRefs": [target],
         "mergeType": "StrategicMerge",
@@ -132,7 +132,7 @@ def test_a_cap_takes_effect(lab: MeshLab) -> None:
 
     def capped() -> bool:
         text = ask(lab.address, lab.layout.admin_ports["ingress"], "/clusters") or ""
-        return "httproute/shop/buy.high/rule/0/backend/1::default_priority::max_requests::44\n" in text
+        return "httproute/shop/ingress-web/rule/0/backend/1::default_priority::max_requests::44\n" in text
 
     assert eventually(capped)
 

@@ -56,8 +56,7 @@ def objects(scenario: Scenario, layout: Layout) -> list[Document]:
         edges = [edge for edge in layout.edges if edge.caller == caller]
         found += [gateway(space, caller, edges), listeners_on(space, caller, edges, layout.address)]
         found.append(traffic_policy(scenario, caller))
-        for edge in edges:
-            found += routes(scenario, layout, edge)
+        found += [route(scenario, layout, edge) for edge in edges]
     return found
 
 
@@ -149,31 +148,27 @@ def _retry(plane: DataPlane) -> Document:
     return {"numRetries": plane.retries.attempts, "retryOn": on, "perRetry": each}
 
 
-def routes(scenario: Scenario, layout: Layout, edge: Edge) -> Iterator[Document]:
-    """Routes of an edge: one for each API class that enters there, inside the mesh a rule for each priority.
+def route(scenario: Scenario, layout: Layout, edge: Edge) -> Document:
+    """Rules `high` and `main` of an edge, by the header that carries a request's priority.
 
-    A class that enters is counted under the name of its route.
+    Each rule has statistics and limits of its own. At the ingress only the scenario's APIs come in.
     """
+    replicas = range(len(layout.replica_ports[edge.callee]))
     rest = {
         "timeouts": {"request": milliseconds(scenario.data_plane.timeout_s)},
-        "backendRefs": [
-            _backend(edge.callee, number) for number in range(len(layout.replica_ports[edge.callee]))
-        ],
+        "backendRefs": [_backend(edge.callee, number) for number in replicas],
     }
-    high = {"headers": [_HIGH], "path": _prefix("/")}
-    named = {
-        dns(api.class_name): [{"name": "main", "matches": [_match(api)], **rest}]
-        for api in entering_apis(scenario, edge)
-    } or {
-        f"{dns(edge.caller)}-{dns(edge.callee)}": [
-            {"name": "high", "matches": [high], **rest},
-            {"name": "main", "matches": [{"path": _prefix("/")}], **rest},
-        ]
-    }
+    if edge.caller == INGRESS:
+        apis = entering_apis(scenario, edge)
+        high = [_match(api) for api in apis if api.priority == "high"]
+        main = [_match(api) for api in apis if api.priority != "high"]
+    else:
+        high, main = [{"headers": [_HIGH], "path": _prefix("/")}], [{"path": _prefix("/")}]
+    named = {"high": high, "main": main}
+    rules = [{"name": name, "matches": matches, **rest} for name, matches in named.items() if matches]
     parent = {"name": dns(edge.caller), "sectionName": dns(edge.callee)}
-    for name, rules in named.items():
-        spec = {"parentRefs": [parent], "rules": rules}
-        yield _document(scenario.name, GATEWAY, "HTTPRoute", name, spec)
+    name = f"{dns(edge.caller)}-{dns(edge.callee)}"
+    return _document(scenario.name, GATEWAY, "HTTPRoute", name, {"parentRefs": [parent], "rules": rules})
 
 
 def _match(api: Api) -> Document:
