@@ -25,8 +25,8 @@ def installed(api: KubernetesApi, kinds: Iterable[Kind]) -> frozenset[Kind]:
 def present(meshes: Sequence[Mesh], served: frozenset[Kind], *, named: bool = False) -> tuple[Mesh, ...]:
     """Meshes whose first kind is installed, in the given order.
 
-    Unless they were `named` one by one, one whose objects another, more specific one reads as well gives way to it:
-    what Linkerd refuses must not be written to a route as if nobody but the Gateway API were there.
+    Unless they were `named` one by one, one whose objects another, more specific one reads as well gives way to
+    it: what Linkerd refuses must not be written to a route as if nobody but the Gateway API were there.
     """
     there = [mesh for mesh in meshes if mesh.kinds[0] in served]
     if named:

@@ -12,9 +12,6 @@ from governor.adapters.meshes.mesh import service_of
 
 def names(*installed: str, named: bool = False) -> list[str]:
     served = frozenset(kind for mesh in MESHES if mesh.name in installed for kind in mesh.kinds)
-    served -= {mesh.kinds[0] for mesh in MESHES if mesh.name not in installed} - {
-        kind for mesh in MESHES if mesh.name in installed for kind in mesh.kinds
-    }
     return [mesh.name for mesh in present(MESHES, served, named=named)]
 
 
