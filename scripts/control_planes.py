@@ -43,7 +43,8 @@ def capabilities(folder: Path = FOLDER) -> list[Capability]:
 
 def written(page: str, meshes: Sequence[Capability]) -> str:
     """The page with its generated part made anew; ValueError if it has no such part."""
-    return _replaced(page, BEGIN, END, f"{_matrix(meshes)}\n\n{_sections(meshes)}")
+    parts = filter(None, (_matrix(meshes), _not_shown(page, meshes), _sections(meshes)))
+    return _replaced(page, BEGIN, END, "\n\n".join(parts))
 
 
 def with_shown(page: str, lines: Iterable[str]) -> str:
@@ -57,6 +58,18 @@ def with_shown(page: str, lines: Iterable[str]) -> str:
         [*key, "; ".join(sorted(shown[key]))] for key in sorted(shown, key=lambda key: (key[0], order[key[1]]))
     ]
     return _replaced(page, SHOWN_BEGIN, SHOWN_END, _table(["mesh", "knob", "shown"], rows))
+
+
+def _not_shown(page: str, meshes: Sequence[Capability]) -> str:
+    """What no test has shown on a real API server, going by the page's own table of that."""
+    table = page.partition(SHOWN_BEGIN)[2].partition(SHOWN_END)[0]
+    missing = [
+        f"`{mesh['name']}` {knob}"
+        for mesh in meshes
+        for knob in KNOBS
+        if says(mesh["knobs"][knob]) != "no" and f"| {mesh['name']} | {knob} |" not in table
+    ]
+    return f"Not shown on a real API server yet (see below): {', '.join(missing)}." if missing else ""
 
 
 def _replaced(page: str, begin: str, end: str, text: str) -> str:
@@ -113,10 +126,10 @@ def _line(text: str) -> str:
 
 def main(arguments: Sequence[str]) -> None:
     """Write the page."""
-    page = written(PAGE.read_text(encoding="utf-8"), capabilities())
+    page = PAGE.read_text(encoding="utf-8")
     for name in arguments:
         page = with_shown(page, Path(name).read_text(encoding="utf-8").splitlines())
-    PAGE.write_text(page, encoding="utf-8")
+    PAGE.write_text(written(page, capabilities()), encoding="utf-8")
     sys.stderr.write(f"wrote {PAGE.relative_to(ROOT)}\n")
 
 

@@ -31,7 +31,9 @@ _HTTP_ROUTES, _GRPC_ROUTES = (_GATEWAY, "httproutes"), (_GATEWAY, "grpcroutes")
 _BUDGETS = ("gateway.networking.x-k8s.io", "xbackendtrafficpolicies")
 _POLICIES = ("gateway.envoyproxy.io", "backendtrafficpolicies")
 
-CLUSTER_WIDE: frozenset[Resource] = frozenset({("", "namespaces"), (_GATEWAY, "gatewayclasses")})
+CLUSTER_WIDE: frozenset[Resource] = frozenset(
+    {("", "namespaces"), (_GATEWAY, "gatewayclasses"), ("cilium.io", "ciliumclusterwideenvoyconfigs")}
+)
 """Resources that are in no namespace."""
 OF_EVERY_CLUSTER: tuple[Resource, ...] = (
     ("", "services"),
@@ -44,6 +46,17 @@ READ: Mapping[str, tuple[Resource, ...]] = {
         (_ISTIO, "destinationrules"),
         (_ISTIO, "envoyfilters"),
         (_ISTIO, "gateways"),
+        (_ISTIO, "serviceentries"),
+        _HTTP_ROUTES,
+        _GRPC_ROUTES,
+    ),
+    "istio-ambient": (
+        (_ISTIO, "virtualservices"),
+        (_ISTIO, "destinationrules"),
+        (_ISTIO, "gateways"),
+        _HTTP_ROUTES,
+        _GRPC_ROUTES,
+        (_GATEWAY, "gateways"),
     ),
     "linkerd": (
         (_LINKERD, "servers"),
@@ -61,6 +74,12 @@ READ: Mapping[str, tuple[Resource, ...]] = {
         (_GATEWAY, "gateways"),
         (_GATEWAY, "gatewayclasses"),
     ),
+    "cilium": (
+        ("cilium.io", "ciliumenvoyconfigs"),
+        ("cilium.io", "ciliumclusterwideenvoyconfigs"),
+        _HTTP_ROUTES,
+        _GRPC_ROUTES,
+    ),
     "smi": (("split.smi-spec.io", "trafficsplits"),),
     "knative": (("serving.knative.dev", "services"), ("serving.knative.dev", "routes")),
 }
@@ -70,6 +89,12 @@ WRITE: Mapping[str, Mapping[Resource, tuple[str, ...]]] = {
         (_ISTIO, "virtualservices"): OWN,
         (_ISTIO, "destinationrules"): OWN,
         (_ISTIO, "envoyfilters"): OWN,
+    },
+    "istio-ambient": {
+        (_ISTIO, "virtualservices"): OWN,
+        (_ISTIO, "destinationrules"): OWN,
+        _HTTP_ROUTES: EDIT,
+        _GRPC_ROUTES: EDIT,
     },
     "linkerd": {
         ("", "services"): EDIT,
@@ -81,6 +106,7 @@ WRITE: Mapping[str, Mapping[Resource, tuple[str, ...]]] = {
     },
     "gateway-api": {_HTTP_ROUTES: EDIT, _GRPC_ROUTES: EDIT, _BUDGETS: OWN},
     "envoy-gateway": {_POLICIES: OWN, _HTTP_ROUTES: EDIT, _GRPC_ROUTES: EDIT},
+    "cilium": {("cilium.io", "ciliumenvoyconfigs"): OWN, _HTTP_ROUTES: EDIT, _GRPC_ROUTES: EDIT},
     "smi": {("split.smi-spec.io", "trafficsplits"): EDIT},
     "knative": {("serving.knative.dev", "services"): EDIT, ("serving.knative.dev", "routes"): EDIT},
 }

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from governor.adapters.kubernetes_errors import ObjectGone, explained
@@ -56,11 +56,17 @@ class KubernetesApi:
         budget: RateBudget | None = None,
         timeout_s: tuple[float, float] = TIMEOUT_S,
         tries: int = TRIES,
+        write_s: float | None = None,
+        fence: Callable[[], None] = lambda: None,
     ) -> None:
-        """`timeout_s`: longest wait for the connection and for the answer; `tries`: requests for one purpose."""
+        """Seconds and numbers at most: waits for the connection and for the answer, requests for one purpose.
+
+        `write_s`: how long one request that writes may take in all, where that is less; the server is told, so
+        that it gives up as well. `fence` is called before each of them, repeated ones too, and may raise.
+        """
         self._client = client
         self._budget = budget or RateBudget(50.0, 100)
-        self._timeout_s, self._tries = timeout_s, tries
+        self._timeout_s, self._tries, self._write_s, self._fence = timeout_s, tries, write_s, fence
         self.requests = 0
         """Requests sent so far."""
 
@@ -156,13 +162,19 @@ class KubernetesApi:
 
         self._budget.take()
         self.requests += 1
+        timeout_s = self._timeout_s
+        if method != "GET":
+            self._fence()
+            if self._write_s is not None:
+                timeout_s = (self._write_s / 4, self._write_s * 3 / 4)
+                query = {**query, "timeout": f"{self._write_s * 3 / 4:.3f}s"}
         headers = {"Accept": "application/json"} | ({"Content-Type": content} if content else {})
         request = self._client.param_serialize(
             method, path, query_params=list(query.items()), header_params=headers, body=body,
             auth_settings=["BearerToken"],
         )  # fmt: skip
         try:
-            answer = self._client.call_api(*request, _request_timeout=self._timeout_s)
+            answer = self._client.call_api(*request, _request_timeout=timeout_s)
         except HTTPError as error:
             if method == "GET":
                 raise ControlPlaneError(f"{what}: {self.host} does not answer: {root_cause(error)}") from error

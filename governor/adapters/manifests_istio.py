@@ -1,7 +1,7 @@
-"""Changes as Istio objects: VirtualService, DestinationRule and EnvoyFilter patches for Git.
+"""Changes as Istio objects for Git: VirtualService, DestinationRule and EnvoyFilter patches.
 
-Istio's zeros mean "unset" and its limits count per proxy; the traps below are of Istio 1.30-1.31.
-Each object names only the fields that change. Lists (`spec.http`) replace what stands in the object of the user,
+The fields are those that `meshes/istio_*` writes into a cluster; here the user's objects are not known. Each
+object names only the fields that change. Lists (`spec.http`) replace what stands in the object of the user,
 hence the comments: a second DestinationRule or VirtualService for one host is not merged by Istio.
 """
 
@@ -9,12 +9,20 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
+from governor.adapters.inexpressible import Inexpressible
+from governor.adapters.kubernetes_edits import ABSENT, Edit, edited
+from governor.adapters.kubernetes_objects import Kind
 from governor.adapters.manifests import Manifest, NotRendered, Rendered, largest_remainder
-from governor.adapters.manifests_istio_filters import high_priority_cap, inbound_rate_limit, token_bucket
+from governor.adapters.meshes import istio_destination as rule
+from governor.adapters.meshes import istio_routes as routes
+from governor.adapters.meshes.istio_objects import DESTINATION_RULE, ENVOY_FILTER, VIRTUAL_SERVICE
+from governor.adapters.meshes.istio_patches import high_priority_cap, inbound_rate_limit, token_bucket
+from governor.adapters.meshes.mesh import Service, service_of
 from governor.domain import MeshFrame
 from governor.knobs import (
     BackendWeights,
@@ -27,35 +35,39 @@ from governor.knobs import (
     Target,
     TargetKind,
     Timeout,
+    value_to_json,
 )
 
-_HOST = re.compile(
-    r"(?P<name>[a-z0-9]([-a-z0-9]*[a-z0-9])?)\.(?P<namespace>[a-z0-9]([-a-z0-9]*[a-z0-9])?)\.svc(\..+)?"
-)
 _SUBSET = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_]*[A-Za-z0-9])?")
-API_VERSION = "networking.istio.io/v1"
-FILTER_VERSION = "networking.istio.io/v1alpha3"
-
-
-class _CannotSay(Exception):  # noqa: N818 - a refusal, not a fault
-    """Istio's objects cannot express the change; the message says why."""
 
 
 @dataclass
 class _Host:
     """What is gathered for one Kubernetes service."""
 
-    host: str
-    name: str
-    namespace: str
-    http: dict[str, Any] = field(default_factory=dict)
-    """Fields of the one entry of VirtualService.spec.http."""
-    policy: dict[str, Any] = field(default_factory=dict)
-    """DestinationRule.spec.trafficPolicy."""
+    service: Service
+    route: dict[str, Any] = field(default_factory=lambda: {"spec": {"http": [{}]}})
+    """A VirtualService with one entry."""
+    destination_rule: dict[str, Any] = field(default_factory=dict)
+    """A DestinationRule."""
     patches: list[dict[str, Any]] = field(default_factory=list)
     """EnvoyFilter.spec.configPatches."""
     taken: dict[str, Target] = field(default_factory=dict)
     comments: dict[str, list[str]] = field(default_factory=dict)
+
+    @property
+    def entry(self) -> dict[str, Any]:
+        """The one entry of VirtualService.spec.http."""
+        found: dict[str, Any] = self.route["spec"]["http"][0]
+        return found
+
+    def change_entry(self, edits: Callable[[int, dict[str, Any]], list[Edit]]) -> None:
+        self.route = edited(self.route, edits(0, self.entry))
+
+    def change_policy(self, leaves_over: rule.LeavesOver) -> None:
+        leaves = leaves_over(rule.policy_of(self.destination_rule))
+        edits = [Edit((*rule.POLICY, *path), ABSENT if v is None else v) for path, v in leaves.items()]
+        self.destination_rule = edited(self.destination_rule, edits)
 
     def note(self, kind: str, text: str) -> None:
         if text not in self.comments.setdefault(kind, []):
@@ -68,70 +80,76 @@ def render(proposals: Sequence[Proposal], frame: MeshFrame) -> Rendered:
     left_out: list[NotRendered] = []
     for proposal in sorted(proposals, key=lambda p: (-p.traffic, str(p.target), p.knob)):
         try:
-            service = callee_of(proposal.target, frame)
-            host = hosts.get(service) or _host(service)
+            name = callee_of(proposal.target, frame)
+            host = hosts.get(name) or _host(name)
             _add(host, proposal, frame)
-            hosts[service] = host
-        except _CannotSay as why:
+            hosts[name] = host
+        except Inexpressible as why:
             left_out.append(NotRendered(proposal.target, proposal.knob.value, str(why)))
     manifests = [m for name in sorted(hosts) for m in _manifests(hosts[name])]
     return Rendered(tuple(manifests), tuple(left_out))
 
 
-def _host(service: str) -> _Host:
-    match = _HOST.fullmatch(service)
-    if match is None:
-        raise _CannotSay(f"{service or 'its service'} is no Kubernetes host (name.namespace.svc...)")
-    return _Host(service, match["name"], match["namespace"])
+def _host(name: str) -> _Host:
+    service = service_of(name)
+    if service is None:
+        raise Inexpressible(f"{name or 'its service'} is no Kubernetes host (name.namespace.svc...)")
+    return _Host(service)
 
 
 def callee_of(target: Target, frame: MeshFrame) -> str:
     """Name of the service that a target's edge, or its API's entry edge, leads to; empty if it is unknown."""
+    edge = _edge_of(target, frame)
+    return frame.index.services[int(frame.index.edge_callee[edge])] if edge >= 0 else ""
+
+
+def _edge_of(target: Target, frame: MeshFrame) -> int:
     index = frame.index
     if target.kind is TargetKind.EDGE:
-        edge = index.edges.index(target.name) if target.name in index.edges else -1
-    else:
-        edge = int(index.api_edge[index.apis.index(target.name)]) if target.name in index.apis else -1
-    return index.services[int(index.edge_callee[edge])] if edge >= 0 else ""
+        return index.edges.index(target.name) if target.name in index.edges else -1
+    return int(index.api_edge[index.apis.index(target.name)]) if target.name in index.apis else -1
 
 
 def _add(host: _Host, proposal: Proposal, frame: MeshFrame) -> None:
-    other = host.taken.get(proposal.knob.value)
+    value, other = proposal.proposed, host.taken.get(proposal.knob.value)
     if other is not None:
-        raise _CannotSay(f"one object serves all callers of {host.host}, and {other} is already in it")
-    match proposal.proposed:
-        case RetryPolicy() as value:
+        raise Inexpressible(f"one object serves all callers of {host.service.host}, and {other} is already in it")
+    if all(part is None for part in value_to_json(value).values()):
+        raise Inexpressible("it removes the setting: delete its fields from your objects")
+    edge = _edge_of(proposal.target, frame)
+    caller = int(frame.index.edge_caller[edge])
+    proxies, callee = _proxies(frame, caller), _proxies(frame, frame.index.services.index(host.service.host))
+    match value:
+        case RetryPolicy():
             _retries(host, value)
-        case Timeout() as value:
+        case Timeout():
             _timeout(host, value)
-        case BackendWeights() as value:
+        case BackendWeights():
             _weights(host, value)
-        case OutlierDetection() as value:
-            _outlier_detection(host, value)
-        case ConnectionLimits() as value:
-            _connection_limits(host, value)
-        case InFlightCap() as value:
-            _cap(host, value)
-        case RateLimit() as value:
-            _rate_limit(host, value, proposal.target, frame)
+        case OutlierDetection() | ConnectionLimits():
+            _policy(host, value, proxies or 1)
+        case InFlightCap():
+            _cap(host, value, proxies or 1)
+        case RateLimit():
+            _rate_limit(
+                host, value, callee, int((frame.index.api_edge == _edge_of(proposal.target, frame)).sum())
+            )
     host.taken[proposal.knob.value] = proposal.target
 
 
-def duration(seconds: float) -> str:
-    """Istio takes whole milliseconds, at least one."""
-    return f"{max(1, round(seconds * 1000))}ms"
+def _proxies(frame: MeshFrame, service: int) -> int | None:
+    """Proxies of a service, None if that is not known."""
+    replicas = float(frame.service.replicas[service])
+    return max(1, round(replicas)) if math.isfinite(replicas) else None
 
 
 def _retries(host: _Host, value: RetryPolicy) -> None:
-    if value.attempts is None and value.budget is None:
-        raise _CannotSay("it removes the setting: delete retries and retryBudget from your objects")
     if value.attempts is not None:
-        stanza = host.http.setdefault("retries", {})
-        stanza["attempts"] = value.attempts
-        if value.attempts == 0 and stanza.pop("perTryTimeout", None):
-            host.note("VirtualService", "perTryTimeout is left out: Istio rejects it beside attempts: 0.")
+        if value.attempts == 0 and "perTryTimeout" in host.entry.get("retries", {}):
+            _note_left_out(host)
+        host.change_entry(partial(routes.attempts_edits, value.attempts))
     if value.budget is not None:
-        host.policy["retryBudget"] = {"percent": round(value.budget * 100, 2), "minRetryConcurrency": 3}
+        host.change_policy(partial(rule.budget_leaves, value.budget))
         host.note(
             "DestinationRule",
             "retryBudget needs Istio 1.27; up to 1.29 a budget alone, or one of a subset, is lost.",
@@ -139,114 +157,71 @@ def _retries(host: _Host, value: RetryPolicy) -> None:
 
 
 def _timeout(host: _Host, value: Timeout) -> None:
-    if value.request_s is None and value.per_try_s is None:
-        raise _CannotSay("it removes the setting: delete timeout from your VirtualService")
-    if value.request_s is not None:
-        host.http["timeout"] = duration(value.request_s)
-    if value.per_try_s is None:
-        return
-    attempts = host.http.get("retries", {}).get("attempts")
-    if attempts == 0:
-        host.note("VirtualService", "perTryTimeout is left out: Istio rejects it beside attempts: 0.")
-        return
-    host.http.setdefault("retries", {})["perTryTimeout"] = duration(value.per_try_s)
-    if attempts is None:
-        # A stanza without attempts would be read as attempts: 0 and rejected; 2 is Istio's own default.
-        host.http["retries"]["attempts"] = 2
+    attempts = host.entry.get("retries", {}).get("attempts")
+    host.change_entry(partial(routes.timeout_edits, value))
+    if value.per_try_s is not None and attempts == 0:
+        _note_left_out(host)
+    elif value.per_try_s is not None and attempts is None:
         host.note(
             "VirtualService",
             "attempts: 2 is Istio's default, named because perTryTimeout needs a number beside it.",
         )
 
 
+def _note_left_out(host: _Host) -> None:
+    host.note("VirtualService", "perTryTimeout is left out: Istio rejects it beside attempts: 0.")
+
+
 def _weights(host: _Host, value: BackendWeights) -> None:
     strange = [name for name, _ in value.shares if not _SUBSET.fullmatch(name)]
     if strange:
-        raise _CannotSay(f"weights are given to subsets, and {strange[0]} is not the name of one")
+        raise Inexpressible(f"weights are given to subsets, and {strange[0]} is not the name of one")
     if len(value.shares) < 2 or sum(share for _, share in value.shares) <= 0:
-        raise _CannotSay("weights need two destinations and must not all be zero")
+        raise Inexpressible("weights need two destinations and must not all be zero")
     numbers = largest_remainder([share for _, share in value.shares])
-    host.http["route"] = [
-        {"destination": {"host": host.host, "subset": name}, "weight": number}
+    host.entry["route"] = [
+        {"destination": {"host": host.service.host, "subset": name}, "weight": number}
         for (name, _), number in zip(value.shares, numbers, strict=True)
     ]
     host.note("VirtualService", "The subsets must be named in this host's DestinationRule.")
 
 
-def _outlier_detection(host: _Host, value: OutlierDetection) -> None:
-    if value.max_ejection is None and value.consecutive_5xx is None:
-        raise _CannotSay("it removes the setting: delete outlierDetection from your DestinationRule")
-    stanza: dict[str, Any] = {}
-    percent = None if value.max_ejection is None else math.floor(value.max_ejection * 100 + 1e-6)
-    if value.consecutive_5xx is not None:
-        stanza["consecutive5xxErrors"] = value.consecutive_5xx
-    if percent == 0:
-        # maxEjectionPercent: 0 is read as unset, which is Envoy's 10 %. Detectors that are off eject nobody.
-        stanza |= {"consecutive5xxErrors": 0, "consecutiveGatewayErrors": 0}
+def _policy(host: _Host, value: rule.PolicyValue, proxies: int) -> None:
+    host.change_policy(partial(rule.policy_leaves, value, proxies))
+    if not isinstance(value, OutlierDetection):
+        host.note(
+            "DestinationRule",
+            "Limits count per client proxy. A subset's connectionPool replaces this one whole.",
+        )
+    elif value.max_ejection is not None and _share(host) is None:
         host.note(
             "DestinationRule",
             "To eject nobody the detectors are off: Istio reads maxEjectionPercent: 0 as 10 %.",
         )
-    elif percent is not None:
-        stanza["maxEjectionPercent"] = percent
-    host.policy["outlierDetection"] = stanza
 
 
-def _positive(number: int, what: str) -> int:
-    if number < 1:
-        raise _CannotSay(f"Istio reads {what}: 0 as no limit")
-    return number
+def _share(host: _Host) -> object:
+    return rule.leaf(rule.policy_of(host.destination_rule), rule.MAX_EJECTION)
 
 
-def _pool(host: _Host, protocol: str) -> dict[str, Any]:
-    pool: dict[str, Any] = host.policy.setdefault("connectionPool", {}).setdefault(protocol, {})
-    host.note(
-        "DestinationRule", "Limits count per client proxy. A subset's connectionPool replaces this one whole."
-    )
-    return pool
-
-
-def _connection_limits(host: _Host, value: ConnectionLimits) -> None:
-    if value.max_connections is None and value.max_pending_requests is None:
-        raise _CannotSay("it removes the setting: delete the limits from your DestinationRule")
-    for protocol, limit, number in (
-        ("tcp", "maxConnections", value.max_connections),
-        ("http", "http1MaxPendingRequests", value.max_pending_requests),
-    ):
-        if number is not None:
-            _pool(host, protocol)[limit] = _positive(number, limit)
-
-
-def _cap(host: _Host, value: InFlightCap) -> None:
-    if value.default is None and value.high is None:
-        raise _CannotSay("it removes the setting: delete http2MaxRequests from your DestinationRule")
+def _cap(host: _Host, value: InFlightCap, proxies: int) -> None:
+    high = rule.per_proxy(value.high, proxies)
     if value.default is not None:
-        number = _positive(value.default, "http2MaxRequests")
-        _pool(host, "http")["http2MaxRequests"] = number
-    if value.high is not None:
-        host.patches += high_priority_cap(host.host, _positive(value.high, "max_requests"))
+        _policy(host, value, proxies)
+    if high is not None:
+        host.patches += high_priority_cap(host.service.host, high)
         host.note(
             "EnvoyFilter",
             "The HIGH cap counts requests of routes named `high` in this host's VirtualService.",
         )
 
 
-def _rate_limit(host: _Host, value: RateLimit, target: Target, frame: MeshFrame) -> None:
-    if value.requests_per_second is None:
-        raise _CannotSay("it removes the limit: delete the EnvoyFilter that sets it")
-    index = frame.index
-    entry = index.api_edge[index.apis.index(target.name)]
-    if int((index.api_edge == entry).sum()) > 1:
-        raise _CannotSay("several APIs enter here, and which requests belong to which Istio does not know")
-    replicas = float(frame.service.replicas[index.services.index(host.host)])
-    proxies = max(1, round(replicas)) if math.isfinite(replicas) else 1
-    bucket = token_bucket(value.requests_per_second / proxies)
-    host.patches.append(inbound_rate_limit(bucket))
-    known = (
-        f"{proxies} proxies were seen"
-        if math.isfinite(replicas)
-        else "the number of proxies is unknown (?), 1 is assumed"
-    )
+def _rate_limit(host: _Host, value: RateLimit, proxies: int | None, apis: int) -> None:
+    assert value.requests_per_second is not None
+    if apis > 1:
+        raise Inexpressible("several APIs enter here, and which requests belong to which Istio does not know")
+    host.patches.append(inbound_rate_limit(token_bucket(value.requests_per_second / (proxies or 1))))
+    known = f"{proxies} proxies were seen" if proxies else "the number of proxies is unknown (?), 1 is assumed"
     host.note(
         "EnvoyFilter", f"Buckets count per proxy: {value.requests_per_second:g} requests/s in all, {known}."
     )
@@ -254,26 +229,25 @@ def _rate_limit(host: _Host, value: RateLimit, target: Target, frame: MeshFrame)
 
 
 def _manifests(host: _Host) -> list[Manifest]:
-    found = []
-    if host.http:
-        entry = {"route": [{"destination": {"host": host.host}}]} | host.http
+    found, name = [], host.service.host
+    if host.entry:
+        entry = {"route": [{"destination": {"host": name}}]} | host.entry
         host.note(
             "VirtualService",
             "Put these fields into your route of this host: spec.http is one list, replaced whole.",
         )
-        found.append(_manifest(host, "VirtualService", API_VERSION, {"hosts": [host.host], "http": [entry]}))
-    if host.policy:
+        found.append(_manifest(host, VIRTUAL_SERVICE, {"hosts": [name], "http": [entry]}))
+    if host.destination_rule:
         host.note("DestinationRule", "Merge into your DestinationRule of this host: Istio does not merge two.")
-        spec = {"host": host.host, "trafficPolicy": host.policy}
-        found.append(_manifest(host, "DestinationRule", API_VERSION, spec))
+        found.append(_manifest(host, DESTINATION_RULE, {"host": name} | host.destination_rule["spec"]))
     if host.patches:
         host.note("EnvoyFilter", "Waypoints ignore EnvoyFilters silently.")
-        found.append(_manifest(host, "EnvoyFilter", FILTER_VERSION, {"configPatches": host.patches}))
+        found.append(_manifest(host, ENVOY_FILTER, {"configPatches": host.patches}))
     return found
 
 
-def _manifest(host: _Host, kind: str, version: str, spec: dict[str, Any]) -> Manifest:
-    name = f"{host.name}-governor" if kind == "EnvoyFilter" else host.name
-    metadata = {"name": name, "namespace": host.namespace}
-    body = {"apiVersion": version, "kind": kind, "metadata": metadata, "spec": spec}
-    return Manifest(body, tuple(host.comments.get(kind, ())))
+def _manifest(host: _Host, kind: Kind, spec: dict[str, Any]) -> Manifest:
+    name = f"{host.service.name}-governor" if kind == ENVOY_FILTER else host.service.name
+    metadata = {"name": name, "namespace": host.service.namespace}
+    body = {"apiVersion": kind.api_version, "kind": kind.kind, "metadata": metadata, "spec": spec}
+    return Manifest(body, tuple(host.comments.get(kind.kind, ())))

@@ -15,6 +15,15 @@ PLANES = ("envoy", "kubernetes")
 
 
 @runtime_checkable
+class HasDialect(Protocol):
+    """A source that asks in the words of one mesh."""
+
+    @property
+    def dialect(self) -> str:
+        """Name of the dialect."""
+
+
+@runtime_checkable
 class KeepsHistory(Protocol):
     """A source that can say how far back it reaches."""
 
@@ -28,7 +37,8 @@ def check_source(config: Path | None, source_url: str | None, dialect: str | Non
     with closing(source_of(settings)) as source:
         frame = source.observe(settings.window)
         history = source.history_s() if isinstance(source, KeepsHistory) else None
-    show(check_report(frame, history))
+        spoken = source.dialect if isinstance(source, HasDialect) else None
+    show(check_report(frame, history, spoken))
     warnings = unmatched(load_policies(settings.policies), frame.index)
     for warning in warnings:
         warn(f"warning: {warning}")

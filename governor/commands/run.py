@@ -16,6 +16,7 @@ from governor.adapters.clock import SystemClock
 from governor.adapters.kubernetes_lease import LeaseElector
 from governor.commands.output import ERROR, NOTHING, settings_for
 from governor.cycle import CycleOptions, GovernorState, Ports
+from governor.errors import ControlPlaneError
 from governor.recovery import recover
 from governor.runtime.governing import Governing
 from governor.runtime.leading import Leading
@@ -86,8 +87,13 @@ def _taking_part(elector: LeaseElector | None) -> Iterator[None]:
         yield
         return
     elector.start()
-    with closing(elector):
+    try:
         yield
+    finally:
+        try:
+            elector.close()
+        except ControlPlaneError as error:
+            log.warning("leadership was not handed over, the Lease runs out by itself", error=str(error))
 
 
 def _begin(ports: Ports, settings: Settings) -> GovernorState:

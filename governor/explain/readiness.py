@@ -11,7 +11,7 @@ from rich.console import Group, RenderableType
 from rich.markup import escape as plain
 from rich.table import Table
 
-from governor.domain import MeshFrame
+from governor.domain import GapReason, MeshFrame
 from governor.knobs import Knob
 
 NEEDS: Mapping[Knob, tuple[str, ...]] = {
@@ -65,12 +65,15 @@ def readiness(frame: MeshFrame) -> list[Readiness]:
     return found
 
 
-def check_report(frame: MeshFrame, history_s: float | None) -> RenderableType:
-    """What `governor check` prints; `history_s` is None where the source keeps none."""
+def check_report(frame: MeshFrame, history_s: float | None, dialect: str | None = None) -> RenderableType:
+    """What `governor check` prints; `history_s` is None or `dialect` is None where the source has none."""
     index = frame.index
     counts = {"service": index.services, "edge": index.edges, "backend": index.backends, "API": index.apis}
     sizes = ", ".join(f"{len(names)} {what}{'' if len(names) == 1 else 's'}" for what, names in counts.items())
     history = "none kept by this source" if history_s is None else _length(history_s)
+    lines = [f"The source answers: {sizes}.", f"Newest sample {frame.age_s:.1f} s old. History: {history}."]
+    if dialect is not None:
+        lines.append(f"Metric names: {dialect}.")
     signals = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name in ("signal", "there", "trust"):
         signals.add_column(name, justify="left" if name == "signal" else "right")
@@ -83,8 +86,21 @@ def check_report(frame: MeshFrame, history_s: float | None) -> RenderableType:
     for r in readiness(frame):
         missing, helpful = ", ".join(r.missing) or "-", ", ".join(r.would_help) or "-"
         knobs.add_row(r.knob.value, "yes" if r.ready else "no", missing, helpful)
-    lines = [f"The source answers: {sizes}.", f"Newest sample {frame.age_s:.1f} s old. History: {history}."]
-    return Group(*map(plain, lines), signals, knobs)
+    silent = silences(frame)
+    notes = ["Not told by the source:", *(f"  {line}" for line in silent)] if silent else []
+    return Group(*map(plain, lines), signals, knobs, *map(plain, notes))
+
+
+def silences(frame: MeshFrame) -> list[str]:
+    """What the source says of signals and services that it does not tell, a line each."""
+    said: dict[tuple[str, str], list[str]] = {}
+    for gap in frame.gaps:
+        if gap.reason is GapReason.MISSING and gap.detail:
+            said.setdefault((gap.signal, gap.detail), []).append(gap.subject)
+    return [
+        f"{signal} of {subjects[0]}{f' and {len(subjects) - 1} more' if subjects[1:] else ''}: {detail}"
+        for (signal, detail), subjects in sorted(said.items())
+    ]
 
 
 def _length(seconds: float) -> str:

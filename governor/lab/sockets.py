@@ -11,9 +11,11 @@ from pathlib import Path
 
 from governor.errors import LabError
 
+ANOTHER_ADDRESS = "give the lab another address of 127.0.0.0/8 (--address)"
 
-def require_free(address: str, ports: Iterable[int]) -> None:
-    """Raise LabError naming the first of `ports` that cannot be bound on `address`, and its holder.
+
+def require_free(address: str, ports: Iterable[int], advice: str = ANOTHER_ADDRESS) -> None:
+    """Raise LabError naming the first of `ports` that cannot be bound on `address`, its holder, and `advice`.
 
     Only loopback addresses are allowed: a lab must not be reachable from outside.
     """
@@ -32,8 +34,7 @@ def require_free(address: str, ports: Iterable[int]) -> None:
                 if error.errno != errno.EADDRINUSE:
                     raise LabError(f"cannot listen on {address}:{port}: {error}") from error
                 raise LabError(
-                    f"port {address}:{port} is busy, held by {holder(address, port)}; stop it, or give the "
-                    "lab another address of 127.0.0.0/8 (--address)"
+                    f"port {address}:{port} is busy, held by {holder(address, port)}; stop it, or {advice}"
                 ) from error
             except OverflowError as error:
                 raise LabError(f"port {port} does not exist: choose a smaller base port") from error

@@ -7,6 +7,8 @@ from dataclasses import replace
 import structlog
 
 from governor.cycle import CycleOptions, GovernorState, Ports
+from governor.errors import NotLeader
+from governor.guard.memory import GuardMemory
 from governor.ports import Leadership
 from governor.recovery import recover
 from governor.runtime.metrics import GovernorMetrics
@@ -30,16 +32,27 @@ class Leading:
         Raises ControlPlaneError if what an earlier process left half done cannot be put right; the next cycle
         tries again.
         """
-        held = self._leadership.held()
-        metrics.leader.set(held)
-        status.following = "" if held else "another replica leads"
-        if not held:
-            self._led = False
-            return state, replace(options, enforce=False)
+        # Asked at each scrape: between two cycles leadership may come and go.
+        metrics.leader.set_function(self._leadership.held)
+        try:
+            token = self._leadership.token()
+        except NotLeader as error:
+            status.following = str(error)
+            return self._following(state, str(error)), replace(options, enforce=False)
+        status.following = ""
         if not self._led:
             found, notes = recover(self._ports)
             for note in notes:
                 log.warning("recovered", note=note)
             state = replace(state, memory=found.memory, pending=found.pending, baseline=found.baseline)
             self._led = True
+            log.info("this replica leads", term=token)
         return state, options
+
+    def _following(self, state: GovernorState, why: str) -> GovernorState:
+        """Go on watching; what was written is the next leader's to judge and to give back."""
+        if not self._led:
+            return state
+        self._led = False
+        log.warning("this replica no longer leads", why=why)
+        return replace(state, memory=GuardMemory(), pending=(), baseline={})

@@ -118,8 +118,12 @@ def kubernetes_plane(settings: Settings, fence: Callable[[], None] = lambda: Non
     from governor.adapters.meshes.known import meshes_called
 
     given = settings.plane.kubernetes
-    api = kubernetes_api(given)
-    options = PlaneOptions(meshes_called(given.meshes), given.namespace, given.namespaces, given.confirm_s)
+    # Only a replica of several must be done with a write before another may lead.
+    write_s = settings.leadership.write_s if settings.leadership.enabled else None
+    api = kubernetes_api(given, fence, write_s)
+    options = PlaneOptions(
+        meshes_called(given.meshes), given.namespace, given.namespaces, given.confirm_s, bool(given.meshes)
+    )
     events = KubernetesEvents(api, _identity())
     return KubernetesControlPlane(api, options, fence, events.tell)
 
@@ -153,13 +157,15 @@ def _identity() -> str:
     return f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
 
 
-def kubernetes_api(given: KubernetesSettings) -> KubernetesApi:
+def kubernetes_api(
+    given: KubernetesSettings, fence: Callable[[], None] = lambda: None, write_s: float | None = None
+) -> KubernetesApi:
     """Requests to the cluster that the settings name, within their budget."""
     from governor.adapters.kubernetes_api import KubernetesApi, RateBudget
     from governor.adapters.kubernetes_client import api_client
 
     budget = RateBudget(given.requests_per_second, given.burst)
-    return KubernetesApi(api_client(given.kubeconfig, given.context), budget)
+    return KubernetesApi(api_client(given.kubeconfig, given.context), budget, fence=fence, write_s=write_s)
 
 
 def ledger_of(settings: Settings) -> Ledger:

@@ -17,7 +17,8 @@ from governor.domain import GapReason, MeshFrame
 from governor.errors import SourceError, SourceRefused
 from governor.explain.readiness import readiness
 
-from .mesh_pages import ERRORS, INTO_WEB, MEAN_S, PAGES, RATE, MeshPage
+from .mesh_page import ERRORS, INTO_WEB, MEAN_S, RATE, MeshPage
+from .mesh_pages import PAGES
 from .real_prometheus import Prometheus
 
 pytestmark = [pytest.mark.prometheus, pytest.mark.timeout(90)]
@@ -232,22 +233,9 @@ def test_several_meshes_at_once_are_for_the_user_to_choose_from(servers: dict[st
     source = PrometheusSource(PrometheusOptions(servers["together"], dialect="auto"))
     try:
         with pytest.raises(SourceRefused, match=r"several meshes \(istio, linkerd\).*dialect: istio"):
-            settled_error(source)
+            source.observe(WINDOW_S)
     finally:
         source.close()
-
-
-def settled_error(source: PrometheusSource) -> None:
-    """Ask until both meshes have been scraped."""
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline:
-        try:
-            source.observe(WINDOW_S)
-        except SourceRefused as error:
-            if "several" in str(error):
-                raise
-        source._spoken = None  # the first scrape may have brought one of them only
-        time.sleep(0.5)
 
 
 def test_a_prometheus_without_any_mesh_is_refused(prometheus_binary: str, tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import signal
 import subprocess
@@ -14,7 +13,6 @@ from pathlib import Path
 import pytest
 
 from governor.lab.document_files import load_scenario
-from tests.benchmarks.closed_loop import command
 from tests.benchmarks.closed_loop.lanes import Finished, Lanes
 from tests.benchmarks.closed_loop.progress import watching
 from tests.benchmarks.closed_loop.trial import Trial
@@ -51,24 +49,6 @@ def stand_in() -> tuple[str, ...]:
 def trials(*seeds: int) -> list[Trial]:
     scenario = load_scenario("steady")
     return [Trial(scenario.model_copy(update={"seed": seed}), "nothing", governed=False) for seed in seeds]
-
-
-def test_labs_that_cannot_choose_listen_where_they_must(stand_in: tuple[str, ...]) -> None:
-    told: list[Finished] = []
-    assert Lanes(1, "127.0.84", address="127.0.0.1", command=stand_in).run(trials(1), told.append)
-    (done,) = told
-    assert done.outcome is not None
-    assert list(done.outcome.cpu_s) == ["127.0.0.1"]
-
-
-@pytest.mark.parametrize("lanes", ["2", "3"])
-def test_one_lab_at_a_time_runs_through_envoy_gateway(lanes: str) -> None:
-    parser = argparse.ArgumentParser()
-    command.add_arguments(parser)
-    command.check(parser.parse_args(["--through", "envoy-gateway"]))
-    command.check(parser.parse_args(["--through", "istiod", "--lanes", lanes]))
-    with pytest.raises(ValueError, match="envoy-gateway runs one lab at a time: leave out --lanes"):
-        command.check(parser.parse_args(["--through", "envoy-gateway", "--lanes", lanes]))
 
 
 def test_a_failed_trial_is_told_with_its_reason_and_the_others_go_on(stand_in: tuple[str, ...]) -> None:

@@ -31,7 +31,7 @@ def test_a_prometheus_with_all_signals_enables_all_knobs(
     assert "The source answers: 3 services, 2 edges, 2 backends, 2 APIs." in out
     for knob in ("rate-limit", "weights", "timeout", "retries"):
         assert f"{knob} " in out
-    assert " no " not in out.split("would help")[1]
+    assert " no " not in out.split("would help")[1].split("Not told")[0]
 
 
 def test_what_lacks_and_the_knobs_that_it_costs_are_named(
@@ -45,6 +45,21 @@ def test_what_lacks_and_the_knobs_that_it_costs_are_named(
     assert "backend.rate" in lines["weights"]
     assert "edge.latency_p999" in lines["timeout"]
     assert "yes" in lines["in-flight-cap"].split()
+
+
+def test_why_a_signal_is_not_told_is_said_with_the_dialect(
+    call: Call, fake: FakePrometheus, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in [name for name in fake.rows if name.startswith("backend.")]:
+        del fake.rows[name]
+    fake.rows["backend.seen"] = [
+        ({"envoy_cluster_name": "out|web|db", "envoy_endpoint_address": "10.0.0.1:80"}, 1.0)
+    ]
+    fake.rows["found envoy"] = fake.rows["found"] = [({}, 1.0)]
+    assert call("check", "--source-url", fake.url, "--dialect", "auto") == 1
+    out = " ".join(capsys.readouterr().out.split())
+    assert "Metric names: envoy." in out
+    assert "endpoints are counted only with track_cluster_stats.per_endpoint_stats" in out
 
 
 @pytest.mark.envoy

@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from governor.adapters.kubernetes_access import (
+    CLUSTER_WIDE,
     READ,
     WRITE,
     Right,
@@ -91,6 +92,8 @@ def test_the_table_reads_what_a_mesh_reads_and_writes_only_that_and_services(mes
     kinds = {(kind.group, kind.plural) for kind in mesh.kinds}  # type: ignore[attr-defined]
     assert kinds == set(READ[name])
     assert set(WRITE[name]) <= kinds | {("", "services")}
+    wide = {(kind.group, kind.plural) for kind in mesh.kinds if not kind.namespaced}  # type: ignore[attr-defined]
+    assert wide == kinds & CLUSTER_WIDE
 
 
 def test_no_role_has_a_wildcard_or_secrets_or_may_pass_rights_on(everything: list[Manifest]) -> None:

@@ -78,7 +78,7 @@ class Governed:
 
     def objects(self) -> dict[Ref, Document]:
         """What every object of the mesh's kinds in the namespace says now."""
-        kinds = (kind for kind in self.mesh.kinds if kind.group.endswith("istio.io"))
+        kinds = (kind for kind in self.mesh.kinds if kind.kind != "Gateway" or kind.group.endswith("istio.io"))
         return {ref: meaning(body) for kind in kinds for ref, body in self.client.list_of(kind, self.namespace)}
 
     def target(self, knob: Knob) -> Target:

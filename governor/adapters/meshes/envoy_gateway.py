@@ -7,7 +7,7 @@ is whose; `envoy_gateway_limits` rate limits.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from governor.adapters.inexpressible import Inexpressible
@@ -51,11 +51,12 @@ class EnvoyGateway:
             return {}
         if not sites:
             return {}
-        site = sites[-1]
-        limited = limits.sites_for(sites, place)
+        site, routes = sites[-1], _routes(sites)
+        split = [route for route in routes if gateway_routes.splits(route)] or routes
+        limited = classes.of_api(sites, place)
         limit = limits.limit_in(limited[0], place) if len(limited) == 1 else None
         found: dict[Knob, KnobValue | None] = {
-            Knob.WEIGHTS: _weights(sites, place.backends),
+            Knob.WEIGHTS: gateway_routes.weights_in(split[-1], place.backends),
             Knob.TIMEOUT: _timeout(site),
             Knob.RETRIES: _retries(site),
             Knob.IN_FLIGHT_CAP: classes.caps_in(sites, place.caller_proxies),
@@ -73,85 +74,80 @@ class EnvoyGateway:
                 f"no HTTPRoute or GRPCRoute leads from a Gateway of Envoy Gateway to {place.callee.host}: "
                 "write one"
             )
-        return checked(list(_changes(snapshot, sites, place, value)), snapshot, violations)
+        return checked(_changes(snapshot, sites, place, value), snapshot, violations)
 
 
-def _changes(snapshot: Snapshot, sites: Sequence[Site], place: Place, value: KnobValue) -> Iterable[AnyChange]:
+def _changes(snapshot: Snapshot, sites: Sequence[Site], place: Place, value: KnobValue) -> Sequence[AnyChange]:
+    routes = _routes(sites)
     if isinstance(value, BackendWeights):
-        routes = [route for route, _ in _by_route(sites)]
-        for route in [route for route in routes if gateway_routes.splits(route)] or routes:
-            yield from gateway_routes.weight_changes(route, value)
-        return
-    for route, own in _by_route(sites):
-        match value:
-            case Timeout() if _in_route(route, "retry", "timeouts"):
-                yield from gateway_routes.timeout_changes(route, value)
-            case RetryPolicy() if _in_route(route, "retry"):
-                yield from gateway_routes.attempts_changes(snapshot, route, value.attempts)
-                for site in own:
-                    yield from policy_changes(site, leaves.budget_edits(site, value))
-            case _:
-                for site in own:
-                    yield from policy_changes(site, _edits(site, sites, place, value))
+        split = [route for route in routes if gateway_routes.splits(route)] or routes
+        return [change for route in split for change in gateway_routes.weight_changes(route, value)]
+    if isinstance(value, Timeout) and _in_routes(sites, "retry", "timeouts"):
+        return [change for route in routes for change in gateway_routes.timeout_changes(route, value)]
+    made: list[AnyChange] = []
+    if isinstance(value, RetryPolicy) and _in_routes(sites, "retry"):
+        for route in routes:
+            made += gateway_routes.attempts_changes(snapshot, route, value.attempts)
+    for site, edits in _edits(sites, place, value):
+        made += policy_changes(site, edits)
+    return made
 
 
-def _edits(site: Site, sites: Sequence[Site], place: Place, value: KnobValue) -> list[Edit]:
-    """The edits of one site's policy; limits of the whole edge, or of one API, are for one of its sites alone."""
+def _edits(sites: Sequence[Site], place: Place, value: KnobValue) -> list[tuple[Site, list[Edit]]]:
+    """The edits of each site's policy."""
+    match value:
+        case RateLimit(rate):
+            of_api = classes.only(classes.of_api(sites, place))
+            apart = of_api.route.ref.name == place.api
+            return [(of_api, limits.limit_edits(of_api, place, rate, apart=apart))]
+        case ConnectionLimits():
+            only = classes.only(sites)
+            return [(only, leaves.limit_edits(only, value, place.caller_proxies))]
+        case InFlightCap():
+            caps = classes.caps_of(sites, value)
+            return [(site, leaves.cap_edits(site, caps[site], place.caller_proxies)) for site in sites]
+    return [(site, _alike(site, value, routed=_in_routes(sites, "retry"))) for site in sites]
+
+
+def _alike(site: Site, value: KnobValue, *, routed: bool) -> list[Edit]:
+    """Edits that are the same at every site; `routed`: the routes say themselves how often they retry."""
     match value:
         case Timeout():
             return leaves.timeout_edits(site, value)
         case RetryPolicy():
-            return leaves.retry_edits(site, value)
+            return leaves.budget_edits(site, value) if routed else leaves.retry_edits(site, value)
         case OutlierDetection():
             return leaves.outlier_edits(site, value)
-        case InFlightCap():
-            return leaves.cap_edits(site, classes.caps_of(sites, value)[site], place.caller_proxies)
-        case ConnectionLimits():
-            return leaves.limit_edits(classes.only(sites), value, place.caller_proxies)
-        case RateLimit(rate):
-            limited = classes.only(limits.sites_for(sites, place))
-            return limits.limit_edits(site, place, rate) if site is limited else []
-        case BackendWeights():
-            raise AssertionError("weights stand in routes")
+    raise AssertionError(f"{type(value).__name__} is not said alike at every site")
 
 
-def _by_route(sites: Sequence[Site]) -> list[tuple[Route, list[Site]]]:
-    """Each route with the rules of all its sites, and these."""
-    own: dict[Ref, list[Site]] = {}
+def _routes(sites: Sequence[Site]) -> list[Route]:
+    """Each route once, with the rules of all its sites."""
+    rules: dict[Ref, list[tuple[int, Rule]]] = {}
     for site in sites:
-        own.setdefault(site.route.ref, []).append(site)
-    return [(_whole(found), found) for found in own.values()]
+        rules.setdefault(site.route.ref, []).extend(site.route.rules)
+    routes = {site.route.ref: site.route for site in sites}
+    return [replace(routes[ref], rules=tuple(sorted(found, key=_position))) for ref, found in rules.items()]
 
 
-def _whole(sites: Sequence[Site]) -> Route:
-    """The one route of some sites."""
-    return replace(sites[0].route, rules=tuple(sorted((p for s in sites for p in s.route.rules), key=_position)))
-
-
-def _position(rule: tuple[int, Rule]) -> int:
+def _position(rule: tuple[int, object]) -> int:
     return rule[0]
 
 
-def _weights(sites: Sequence[Site], backends: tuple[str, ...]) -> BackendWeights | None:
-    """Those of the last route that splits."""
-    found = [gateway_routes.weights_in(route, backends) for route, _ in _by_route(sites)]
-    return next((weights for weights in reversed(found) if weights is not None), None)
-
-
-def _in_route(route: Route, *keys: str) -> bool:
-    """Whether the route itself says it, which comes before any policy."""
-    return any(key in rule for _, rule in route.rules for key in keys)
+def _in_routes(sites: Sequence[Site], *keys: str) -> bool:
+    """Whether a route itself says it, which comes before any policy."""
+    return any(key in rule for site in sites for _, rule in site.route.rules for key in keys)
 
 
 def _timeout(site: Site) -> Timeout | None:
     ours, theirs = gateway_routes.timeout_in(site.route) or Timeout(None, None), leaves.timeout_in(site)
     request = theirs.request_s if ours.request_s is None else ours.request_s
-    per_try = ours.per_try_s if _in_route(site.route, "retry", "timeouts") else theirs.per_try_s
+    per_try = ours.per_try_s if _in_routes([site], "retry", "timeouts") else theirs.per_try_s
     return None if request is None and per_try is None else Timeout(request, per_try)
 
 
 def _retries(site: Site) -> RetryPolicy | None:
-    by_route = _in_route(site.route, "retry")
+    by_route = _in_routes([site], "retry")
     attempts = gateway_routes.attempts_in(site.route) if by_route else leaves.attempts_in(site)
     budget = leaves.budget_in(site)
     return None if attempts is None and budget is None else RetryPolicy(attempts, budget)

@@ -7,7 +7,7 @@ reference and "Policy attachment"; read in the code of 1.9 (`backendtrafficpolic
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -49,11 +49,6 @@ class Site:
     """Policies of the route's Gateways and listeners; empty if the route's policy hides them."""
 
     @property
-    def name(self) -> str:
-        """The rule's, where it is known by one, else the route's."""
-        return self.section or self.route.ref.name
-
-    @property
     def clusters(self) -> int:
         """How many clusters of Envoy share the requests of its one rule, each with limits of its own.
 
@@ -74,15 +69,15 @@ class Site:
 
 
 def sites_of(snapshot: Snapshot, place: Place) -> tuple[Site, ...]:
-    """The sites of an edge: of each route one for each rule that a policy can name, else one for the whole.
+    """The sites of an edge: of each route one for each rule that a policy can name, else one for the whole route.
 
     Empty without a route at one of its Gateways. Inexpressible if it is ambiguous which policy holds.
     """
-    routes = gateway_routes_of(snapshot, place, counts=lambda found: _is_envoy_gateways(snapshot, found))
-    return tuple(site for route in routes for site in _sites(snapshot, route))
+    routes = gateway_routes_of(snapshot, place, lambda found: _is_envoy_gateways(snapshot, found))
+    return tuple(site for route in routes for site in _sites_in(snapshot, route))
 
 
-def _sites(snapshot: Snapshot, route: Route) -> Iterator[Site]:
+def _sites_in(snapshot: Snapshot, route: Route) -> list[Site]:
     of_route = _targeting(snapshot, route.ref.kind.kind, route.ref.namespace, route.ref.name, route.body)
     by_section: dict[str | None, list[Found]] = {}
     for found, section in of_route:
@@ -96,12 +91,14 @@ def _sites(snapshot: Snapshot, route: Route) -> Iterator[Site]:
     above = tuple(_above(snapshot, route))
     whole = by_section.get(None, [None])[0]
     named = [(at, rule) for at, rule in route.rules if _stands_alone(route, rule, whole, by_section)]
-    for at, rule in named:
-        policy = by_section.get(rule["name"], [None])[0]
-        yield _site(replace(route, rules=((at, rule),)), policy, rule["name"], above)
+    sites = [
+        _site(replace(route, rules=((at, rule),)), by_section.get(rule["name"], [None])[0], rule["name"], above)
+        for at, rule in named
+    ]
     rest = tuple(pair for pair in route.rules if pair not in named)
     if rest:
-        yield _site(replace(route, rules=rest), whole, None, above)
+        sites.append(_site(replace(route, rules=rest), whole, None, above))
+    return sites
 
 
 def _stands_alone(

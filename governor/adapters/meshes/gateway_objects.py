@@ -95,31 +95,32 @@ def route_of(
 ) -> Route | None:
     """The route that carries this edge, None if there is none; Inexpressible naming all if several do.
 
-    Without `mesh` only routes of Gateways are looked at, and of those for which `counts` is true.
+    A mesh's routes of the callee come before those of Gateways. Without `mesh` only the latter are looked at, and
+    of those the ones for which `counts` is true.
     """
-    found = _found(snapshot, place, kinds)
+    found = _candidates(snapshot, place, kinds)
     routes = _of_mesh(found, place) if mesh else []
     if not routes:
-        routes = _at_gateways(found, place, counts)
+        at_gateways = [route for route in _of_gateways(found, _wanted(place)) if counts(route)]
+        routes = _at_its_gateway(at_gateways, place.caller)
     if len(routes) > 1:
         raise _which(routes, place)
     return routes[0] if routes else None
 
 
-def gateway_routes_of(
-    snapshot: Snapshot, place: Place, kinds: Sequence[Kind] = ROUTES, *, counts: Callable[[Route], bool]
-) -> tuple[Route, ...]:
-    """All routes of one Gateway that carry this edge, by name, of those for which `counts` is true.
+def gateway_routes_of(snapshot: Snapshot, place: Place, counts: Callable[[Route], bool]) -> list[Route]:
+    """All routes of Gateways that carry this edge and for which `counts` is true, in order of their names.
 
-    A rule carries the edge to its first backend whatever the others are, as it does where metrics are a rule's.
-    Inexpressible naming all if they hang on different Gateways, for then some are other callers'.
+    A rule carries the edge to its first backend whatever the others are: metrics are of rules there.
+    Inexpressible naming all if they hang on different Gateways, none of the caller's name: some are others'.
     """
-    first = (place.callee.name, place.callee.namespace)
-    routes = _at_gateways(_found(snapshot, place, kinds), place, counts, first)
-    gateways = {frozenset((kind, where) for kind, where, _ in parents_of(r.ref, r.body)) for r in routes}
-    if len(gateways) > 1:
-        raise _which(routes, place)
-    return tuple(routes)
+    callee = (place.callee.name, place.callee.namespace)
+    routes = _of_gateways(_candidates(snapshot, place, ROUTES), _wanted(place), callee)
+    found = _at_its_gateway([route for route in routes if counts(route)], place.caller)
+    gateways = {frozenset((kind, where) for kind, where, _ in parents_of(r.ref, r.body)) for r in found}
+    if len(gateways) > 1 and not _gateway_is(found[0], place.caller):
+        raise _which(found, place)
+    return found
 
 
 def _which(routes: Sequence[Route], place: Place) -> Inexpressible:
@@ -128,23 +129,20 @@ def _which(routes: Sequence[Route], place: Place) -> Inexpressible:
 
 
 def _wanted(place: Place) -> set[Key]:
-    """The callee, and its backends as Services beside it."""
     backends = {service_key(name, place.callee.namespace) for name in place.backends}
     return {(place.callee.name, place.callee.namespace), *backends}
 
 
-def _found(snapshot: Snapshot, place: Place, kinds: Sequence[Kind]) -> list[Route]:
-    """Every route that names the callee or one of its backends, without its rules yet."""
-    refs = {ref for kind in kinds for key in _wanted(place) for ref in snapshot.index(kind, _keys).get(key, ())}
+def _candidates(snapshot: Snapshot, place: Place, kinds: Sequence[Kind]) -> list[Route]:
+    keys = _wanted(place)
+    refs = {ref for kind in kinds for key in keys for ref in snapshot.index(kind, _keys).get(key, ())}
     return [Route(ref, snapshot.objects[ref], ()) for ref in sorted(refs)]
 
 
-def _at_gateways(
-    found: Iterable[Route], place: Place, counts: Callable[[Route], bool], first: Key | None = None
-) -> list[Route]:
-    """Routes of Gateways; the caller's own if any are."""
-    routes = [route for route in _of_gateways(found, _wanted(place), first) if counts(route)]
-    return [route for route in routes if _gateway_is(route, place.caller)] or routes
+def _at_its_gateway(routes: Iterable[Route], caller: str) -> list[Route]:
+    """Routes on the Gateway of the caller's name where there are any, else all."""
+    found = list(routes)
+    return [route for route in found if _gateway_is(route, caller)] or found
 
 
 def _of_mesh(found: Iterable[Route], place: Place) -> list[Route]:
@@ -162,7 +160,7 @@ def _of_mesh(found: Iterable[Route], place: Place) -> list[Route]:
     return [route for route in holding if route.rules]
 
 
-def _of_gateways(found: Iterable[Route], wanted: set[Key], first: Key | None) -> Iterable[Route]:
+def _of_gateways(found: Iterable[Route], wanted: set[Key], first: Key | None = None) -> Iterable[Route]:
     for route in found:
         if attached_to_service(route):
             continue

@@ -19,7 +19,7 @@ from governor.adapters.meshes import istio_filters as filters
 from governor.adapters.meshes import istio_routes as routes
 from governor.adapters.meshes.checked import checked
 from governor.adapters.meshes.gateway_objects import GRPC_ROUTE, HTTP_ROUTE
-from governor.adapters.meshes.istio_callers import GATEWAY
+from governor.adapters.meshes.istio_callers import GATEWAY, SERVICE_ENTRY
 from governor.adapters.meshes.istio_modes import is_ambient, of_ambient
 from governor.adapters.meshes.istio_objects import DESTINATION_RULE, ENVOY_FILTER, VIRTUAL_SERVICE, concerns
 from governor.adapters.meshes.mesh import Place
@@ -47,6 +47,7 @@ class Istio:
         DESTINATION_RULE,
         ENVOY_FILTER,
         GATEWAY,
+        SERVICE_ENTRY,
         HTTP_ROUTE,
         GRPC_ROUTE,
     )

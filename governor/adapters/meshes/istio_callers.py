@@ -5,12 +5,13 @@ Source: Istio, Gateway reference (`selector`: labels of the pods that are this g
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
-from governor.adapters.kubernetes_objects import SERVICE, Kind, Ref, Snapshot
+from governor.adapters.kubernetes_objects import SERVICE, Body, Kind, Ref, Snapshot
 from governor.adapters.meshes.mesh import Place, Service, service_of
 
 GATEWAY = Kind("networking.istio.io", "v1", "gateways", "Gateway")
+SERVICE_ENTRY = Kind("networking.istio.io", "v1", "serviceentries", "ServiceEntry")
 GATEWAY_NAME = "gateway.networking.k8s.io/gateway-name"
 """Label of the pods of a Gateway API's Gateway, and so in the selector of its Service."""
 
@@ -32,9 +33,17 @@ def selector_of(snapshot: Snapshot, name: str, namespace: str) -> Mapping[str, s
 
 
 def ports_of(snapshot: Snapshot, service: Service) -> tuple[int, ...]:
-    """The service's port numbers; empty if it is not there."""
+    """Port numbers of the service, or of the ServiceEntries of its host; empty if neither is there."""
     body = snapshot.get(Ref(SERVICE, service.namespace, service.name))
-    return tuple(int(port["port"]) for port in (body or {}).get("spec", {}).get("ports") or ())
+    ports = [] if body is None else body["spec"].get("ports") or []
+    for ref in snapshot.index(SERVICE_ENTRY, _entry_hosts).get(service.host, ()) if body is None else ():
+        ports += snapshot.objects[ref]["spec"].get("ports") or []
+    return tuple(dict.fromkeys(int(port.get("port") or port["number"]) for port in ports))
+
+
+def _entry_hosts(ref: Ref, body: Body) -> Iterable[str]:
+    del ref
+    return body["spec"].get("hosts") or ()
 
 
 def gateways_of(snapshot: Snapshot, place: Place) -> frozenset[str] | None:

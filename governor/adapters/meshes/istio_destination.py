@@ -69,22 +69,26 @@ def settings(snapshot: Snapshot, place: Place, high: int | None = None) -> dict[
     }
 
 
-def policy_changes(
-    snapshot: Snapshot, place: Place, value: InFlightCap | ConnectionLimits | OutlierDetection
-) -> list[AnyChange]:
+PolicyValue = InFlightCap | ConnectionLimits | OutlierDetection
+
+
+def policy_changes(snapshot: Snapshot, place: Place, value: PolicyValue) -> list[AnyChange]:
     """The cap of priority DEFAULT, connections and requests that wait for one, or outlier detection."""
-    if isinstance(value, OutlierDetection):
-        return rule_changes(snapshot, place, partial(outlier_leaves, value))
-    proxies = place.caller_proxies
-    leaves: Leaves
-    if isinstance(value, InFlightCap):
-        leaves = {MAX_REQUESTS: per_proxy(value.default, proxies)}
-    else:
-        leaves = {
-            MAX_CONNECTIONS: per_proxy(value.max_connections, proxies),
-            MAX_PENDING: per_proxy(value.max_pending_requests, proxies),
-        }
-    return rule_changes(snapshot, place, lambda _: leaves)
+    return rule_changes(snapshot, place, partial(policy_leaves, value, place.caller_proxies))
+
+
+def policy_leaves(value: PolicyValue, proxies: int, policy: Mapping[str, Any]) -> Leaves:
+    """The leaves of such a value over the traffic policy that is there, for each of the client's proxies."""
+    match value:
+        case OutlierDetection():
+            return outlier_leaves(value, policy)
+        case InFlightCap():
+            return {MAX_REQUESTS: per_proxy(value.default, proxies)}
+        case ConnectionLimits():
+            return {
+                MAX_CONNECTIONS: per_proxy(value.max_connections, proxies),
+                MAX_PENDING: per_proxy(value.max_pending_requests, proxies),
+            }
 
 
 def budget_changes(snapshot: Snapshot, place: Place, budget: float | None) -> list[AnyChange]:
@@ -120,12 +124,8 @@ def outlier_leaves(value: OutlierDetection, policy: Mapping[str, Any]) -> Leaves
     percent = None if value.max_ejection is None else math.floor(value.max_ejection * 100 + 1e-6)
     if percent != 0:
         return {MAX_EJECTION: percent, CONSECUTIVE_5XX: value.consecutive_5xx}
-    leaves: dict[tuple[str, ...], Any] = {MAX_EJECTION: None, CONSECUTIVE_5XX: 0}
-    if leaf(policy, CONSECUTIVE_GATEWAY) is not None:
-        leaves[CONSECUTIVE_GATEWAY] = 0
-    if leaf(policy, SPLIT_ORIGIN):
-        leaves[LOCAL_ORIGIN] = 0
-    return leaves
+    off: dict[tuple[str, ...], Any] = {MAX_EJECTION: None, CONSECUTIVE_5XX: 0, CONSECUTIVE_GATEWAY: 0}
+    return {**off, LOCAL_ORIGIN: 0} if leaf(policy, SPLIT_ORIGIN) else off
 
 
 def outlier_in(policy: Mapping[str, Any]) -> OutlierDetection | None:

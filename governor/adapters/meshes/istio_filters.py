@@ -1,7 +1,7 @@
 """EnvoyFilters of the governor's own, for what Istio has no fields for: rate limits, caps for priority HIGH.
 
 Buckets and caps count in each proxy. Source: Istio, EnvoyFilter reference; the patches are those that
-`manifests_istio_filters` renders for Git.
+`istio_patches` has, for Git as well.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from typing import Any
 from governor.adapters.inexpressible import Inexpressible
 from governor.adapters.kubernetes_edits import AnyChange, OwnObject
 from governor.adapters.kubernetes_objects import Body, Ref, Snapshot
-from governor.adapters.manifests_istio_filters import (
+from governor.adapters.meshes.durations import seconds
+from governor.adapters.meshes.istio_callers import gateways_of, ports_of, selector_of, workload_of
+from governor.adapters.meshes.istio_destination import per_proxy
+from governor.adapters.meshes.istio_objects import ENVOY_FILTER
+from governor.adapters.meshes.istio_patches import (
     RATE_LIMIT_FILTER,
     high_priority_cap,
     inbound_rate_limit,
     token_bucket,
 )
-from governor.adapters.meshes.durations import seconds
-from governor.adapters.meshes.istio_callers import gateways_of, ports_of, selector_of, workload_of
-from governor.adapters.meshes.istio_destination import per_proxy
-from governor.adapters.meshes.istio_objects import ENVOY_FILTER
 from governor.adapters.meshes.istio_routes import routes_of
 from governor.adapters.meshes.mesh import Place
 

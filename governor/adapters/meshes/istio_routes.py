@@ -7,6 +7,7 @@ reference (HTTPRoute, HTTPRetry); the webhook's rules are those of 1.31.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from governor.adapters.inexpressible import Inexpressible
@@ -52,32 +53,36 @@ def settings(snapshot: Snapshot, place: Place, budget: KnobValue | None) -> dict
 
 
 def timeout_changes(snapshot: Snapshot, place: Place, value: Timeout) -> list[AnyChange]:
-    """Timeout of the request and of each try; the latter is left out where a route has no retries."""
-    wanted = [None if s is None else milliseconds(s) for s in (value.request_s, value.per_try_s)]
+    """Timeout of the request and of each try."""
+    return _route_changes(snapshot, place, partial(timeout_edits, value), nothing=value == Timeout(None, None))
+
+
+def timeout_edits(value: Timeout, position: int, entry: Mapping[str, Any]) -> list[Edit]:
+    """Edits of the http entry at `position`; the time of a try is left out where there are no retries.
+
+    Raises Inexpressible if a try is to last longer than its request, or nothing is left to write.
+    """
+    request, per_try = (None if s is None else milliseconds(s) for s in (value.request_s, value.per_try_s))
     if value.request_s is not None and value.per_try_s is not None and value.per_try_s > value.request_s:
-        raise Inexpressible(f"a try of {wanted[1]} cannot outlast its request of {wanted[0]}")
-
-    def edits(position: int, entry: Mapping[str, Any]) -> list[Edit]:
-        at: FieldPath = ("spec", "http", position)
-        retries = entry.get("retries") or {}
-        found = [Edit((*at, "timeout"), ABSENT if wanted[0] is None else wanted[0])]
-        if wanted[1] is None:
-            if "perTryTimeout" in retries:
-                found.append(Edit((*at, "retries", "perTryTimeout"), ABSENT))
-        elif entry.get("retries") is not None and not retries.get("attempts"):
-            if value.request_s is None:
-                raise Inexpressible(
-                    f"spec.http[{position}] of the VirtualService to {place.callee.host} has no retries, and a "
-                    "perTryTimeout may not stand beside attempts: 0: set a timeout of the request"
-                )
-        else:
-            found.append(Edit((*at, "retries", "perTryTimeout"), wanted[1]))
-            # A stanza without attempts is read as attempts: 0, beside which no perTryTimeout may stand: so the
-            # number belongs to this knob as well, whoever else lets go of it.
-            found.append(Edit((*at, "retries", "attempts"), retries.get("attempts", DEFAULT_ATTEMPTS)))
-        return found
-
-    return _route_changes(snapshot, place, edits, nothing=wanted == [None, None])
+        raise Inexpressible(f"a try of {per_try} cannot outlast its request of {request}")
+    at: FieldPath = ("spec", "http", position)
+    retries = entry.get("retries") or {}
+    found = [Edit((*at, "timeout"), ABSENT if request is None else request)]
+    if per_try is None:
+        if "perTryTimeout" in retries:
+            found.append(Edit((*at, "retries", "perTryTimeout"), ABSENT))
+    elif entry.get("retries") is not None and not retries.get("attempts"):
+        if request is None:
+            raise Inexpressible(
+                f"spec.http[{position}] has no retries, and a perTryTimeout may not stand beside attempts: 0: "
+                "set a timeout of the request"
+            )
+    else:
+        found.append(Edit((*at, "retries", "perTryTimeout"), per_try))
+        # A stanza without attempts is read as attempts: 0, beside which no perTryTimeout may stand: so the
+        # number belongs to this knob as well, whoever else lets go of it.
+        found.append(Edit((*at, "retries", "attempts"), retries.get("attempts", DEFAULT_ATTEMPTS)))
+    return found
 
 
 def timeout_in(routes: Routes) -> Timeout | None:
@@ -92,19 +97,20 @@ def timeout_in(routes: Routes) -> Timeout | None:
 
 def attempts_changes(snapshot: Snapshot, place: Place, attempts: int | None) -> list[AnyChange]:
     """Retries after the first attempt."""
+    return _route_changes(snapshot, place, partial(attempts_edits, attempts), nothing=attempts is None)
 
-    def edits(position: int, entry: Mapping[str, Any]) -> list[Edit]:
-        at: FieldPath = ("spec", "http", position, "retries")
-        retries = entry.get("retries") or {}
-        if attempts is None:
-            # Without attempts a stanza would mean attempts: 0: what stands beside it goes as well.
-            return [Edit((*at, key), ABSENT) for key in retries]
-        found = [Edit((*at, "attempts"), attempts)]
-        if attempts == 0:
-            found += [Edit((*at, key), ABSENT) for key in REFUSED_WITHOUT_ATTEMPTS if key in retries]
-        return found
 
-    return _route_changes(snapshot, place, edits, nothing=attempts is None)
+def attempts_edits(attempts: int | None, position: int, entry: Mapping[str, Any]) -> list[Edit]:
+    """Edits of the http entry at `position`, with those of what may not stand beside the number."""
+    at: FieldPath = ("spec", "http", position, "retries")
+    retries = entry.get("retries") or {}
+    if attempts is None:
+        # Without attempts a stanza would mean attempts: 0: what stands beside it goes as well.
+        return [Edit((*at, key), ABSENT) for key in retries]
+    found = [Edit((*at, "attempts"), attempts)]
+    if attempts == 0:
+        found += [Edit((*at, key), ABSENT) for key in REFUSED_WITHOUT_ATTEMPTS if key in retries]
+    return found
 
 
 def attempts_in(routes: Routes) -> int | None:

@@ -49,8 +49,8 @@ def _server(snapshot: Snapshot, place: Place) -> Ref:
     ports = _target_ports(body)
     found = [
         server
-        for server in snapshot.index(SERVER, _placed).get(ref.namespace, ())
-        if selector and _is_of(snapshot.objects[server]["spec"], selector, ports)
+        for server in _candidates(snapshot, ref.namespace, selector)
+        if _is_of(snapshot.objects[server]["spec"], selector, ports)
     ]
     if not found:
         raise Inexpressible(
@@ -62,9 +62,17 @@ def _server(snapshot: Snapshot, place: Place) -> Ref:
     return found[0]
 
 
-def _placed(ref: Ref, body: Body) -> Iterable[str]:
-    del body
-    return [ref.namespace]
+def _candidates(snapshot: Snapshot, namespace: str, labels: Mapping[str, str]) -> list[Ref]:
+    """Servers with a label of these in their selector, or with none at all; none for a Service without labels."""
+    if not labels:
+        return []
+    known = snapshot.index(SERVER, _first_label)
+    return sorted(ref for label in (None, *labels.items()) for ref in known.get((namespace, label), ()))
+
+
+def _first_label(ref: Ref, body: Body) -> Iterable[tuple[str, tuple[str, str] | None]]:
+    exact = (body["spec"].get("podSelector") or {}).get("matchLabels") or {}
+    return [(ref.namespace, min(exact.items(), default=None))]
 
 
 def _is_of(server: Mapping[str, Any], labels: Mapping[str, str], ports: set[int | str]) -> bool:

@@ -89,7 +89,7 @@ class EnvoyGateway:
 
     def start(self) -> None:
         """Start it (again) and wait until it is ready; LabError if it cannot be started here, or does not."""
-        require_free(ADDRESS, PORTS)
+        require_free(ADDRESS, PORTS, "wait for it: only one Envoy Gateway can run on a machine")
         self._api.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
         self._make_certificates()
         self._holds_folder = True

@@ -213,89 +213,62 @@ def test_each_class_has_a_cap_where_a_rule_takes_it() -> None:
         assert [target["sectionName"] for target in spec["targetRefs"]] == [section]
         assert spec["circuitBreaker"]["maxParallelRequests"] == cap
     for value in (ConnectionLimits(10, 10), RateLimit(9.0)):
-        with pytest.raises(Inexpressible, match="2 rules of HTTPRoute shop/api lead to this service"):
+        with pytest.raises(
+            Inexpressible, match=r"2 rules \(HTTPRoute shop/api buy-high, .*\) lead to this service"
+        ):
             MESH.changes(found, ONE_API, value)
     retries = made(MESH, now, TWO, RetryPolicy(1, 0.1))
     assert MESH.settings(retries, TWO)[Knob.RETRIES] == RetryPolicy(1, 0.1)
     assert MESH.settings(retries, TWO)[Knob.IN_FLIGHT_CAP] == InFlightCap(40, 60)
-    with pytest.raises(Inexpressible, match="2 rules of HTTPRoute shop/api are of one class"):
+    with pytest.raises(Inexpressible, match=r"2 rules \(.*\) are of one class"):
         MESH.changes(shop(CLASSES.replace("buy-high", "sell")), TWO, InFlightCap(40, 60))
 
 
-def route_called(name: str) -> str:
-    return ROUTE.replace("name: api,", f"name: {name},")
+API_ROUTES = "---".join(
+    ROUTE.replace("name: api,", f"name: {name},").replace("weight: 1", weight)
+    for name, weight in (("buy.high", "weight: 1"), ("buy.low", "weight: 2"))
+)
 
 
-TWO_ROUTES = f"{route_called('api.high')}---{route_called('api.low')}"
-
-
-def caps(snapshot: Snapshot) -> dict[str, int]:
-    return {
-        policy["spec"]["targetRefs"][0]["name"]: policy["spec"]["circuitBreaker"]["maxParallelRequests"]
-        for _, policy in snapshot.of(POLICY)
-    }
-
-
-def test_a_route_for_each_class_has_the_cap_of_its_class() -> None:
-    found = shop(TWO_ROUTES)
-    now = made(MESH, found, TWO, InFlightCap(40, 60))
-    assert caps(now) == {"api.high": 30, "api.low": 20}
-    assert MESH.settings(now, TWO)[Knob.IN_FLIGHT_CAP] == InFlightCap(40, 60)
+def test_several_routes_carry_one_edge_each_with_its_class_and_api() -> None:
+    found = shop(API_ROUTES, ABOVE)
+    now = made(MESH, found, API, InFlightCap(40, 60))
+    assert MESH.settings(now, API)[Knob.IN_FLIGHT_CAP] == InFlightCap(40, 60)
+    assert only_policy(now, "buy.high-http-governor")["spec"]["circuitBreaker"]["maxParallelRequests"] == 60
+    apis = ("buy.high", "buy.low")
+    high, low = (place("api", caller="public", backends=BACKENDS, api=api, apis=apis) for api in apis)
+    limited = made(MESH, made(MESH, now, high, RateLimit(30.0)), low, RateLimit(10.0))
+    assert MESH.settings(limited, high)[Knob.RATE_LIMIT] == RateLimit(30.0)
+    assert MESH.settings(limited, low)[Knob.RATE_LIMIT] == RateLimit(10.0)
+    shares = BackendWeights((("api-r0", 0.4), ("api-r1", 0.6)))
+    changes = MESH.changes(found, API, shares)
+    assert {change.ref.name for change in changes} == set(apis)
+    gives_back(found, changes)
 
 
 def test_one_route_alone_is_for_all_classes_whatever_it_is_called() -> None:
-    now = made(MESH, shop(route_called("api.high")), API, InFlightCap(40, 60))
-    assert caps(now) == {"api.high": 40}
+    found = shop(ROUTE.replace("name: api,", "name: buy.high,"))
+    now = made(MESH, found, API, InFlightCap(40, 60))
+    assert only_policy(now, "buy.high-http-governor")["spec"]["circuitBreaker"]["maxParallelRequests"] == 40
     assert MESH.settings(now, API)[Knob.IN_FLIGHT_CAP] == InFlightCap(40, 40)
 
 
-@pytest.mark.parametrize(
-    "value",
-    [
-        BackendWeights((("api-r0", 0.4), ("api-r1", 0.6))),
-        Timeout(2.5, None),
-        RetryPolicy(1, 0.1),
-        OutlierDetection(0.3, 7),
-    ],
-    ids=lambda value: type(value).__name__,
-)
-def test_what_holds_for_the_edge_is_said_for_each_of_its_routes(value: KnobValue) -> None:
-    found = shop(TWO_ROUTES)
-    now = made(MESH, found, API, value)
-    assert MESH.settings(now, API)[KNOB_OF[type(value)]] == value
-    for name in ("api.high", "api.low"):
-        alone = [
-            (ref, body)
-            for ref, body in now.objects.items()
-            if name in (ref.name, *(t["name"] for t in body["spec"].get("targetRefs", ())))
-        ]
-        assert MESH.settings(Snapshot(dict(alone), found.installed), API)[KNOB_OF[type(value)]] == value
-
-
-def test_a_route_that_says_its_timeout_keeps_saying_it_beside_one_that_does_not() -> None:
-    itself = route_called("api.high").replace("  - backendRefs", "  - timeouts: {request: 9s}\n    backendRefs")
-    changes = MESH.changes(shop(itself, route_called("api.low")), API, Timeout(2.5, None))
-    assert [change.ref.name for change in changes if isinstance(change, Change)] == [
-        "api.high",
-        "api.low-http-governor",
-    ]
-
-
 def test_weights_are_those_of_the_routes_that_split() -> None:
-    one = "    - {group: gateway.envoyproxy.io, kind: Backend, name: api-r1, weight: 3}\n"
-    found = shop(route_called("api.high"), route_called("api.low").replace(one, ""))
+    second = "    - {group: gateway.envoyproxy.io, kind: Backend, name: api-r1, weight: 3}\n"
+    high, low = API_ROUTES.split("---")
+    found = shop(high, low.replace(second, ""))
     changes = MESH.changes(found, API, BackendWeights((("api-r0", 0.4), ("api-r1", 0.6))))
-    assert [change.ref.name for change in changes] == ["api.high"]
+    assert [change.ref.name for change in changes] == ["buy.high"]
     assert MESH.settings(found, API)[Knob.WEIGHTS] == BackendWeights((("api-r0", 0.25), ("api-r1", 0.75)))
 
 
-def test_an_apis_limit_stands_at_the_route_of_its_name() -> None:
-    entry = place("api", caller="public", backends=BACKENDS, api="api.low", apis=("api.high", "api.low"))
-    found = shop(TWO_ROUTES)
-    now = made(MESH, found, entry, RateLimit(25.0))
-    assert [policy["spec"]["targetRefs"][0]["name"] for _, policy in now.of(POLICY)] == ["api.low"]
-    assert MESH.settings(now, entry)[Knob.RATE_LIMIT] == RateLimit(25.0)
-    assert Knob.RATE_LIMIT not in MESH.settings(now, replace(entry, api="api.high"))
+def test_routes_of_different_gateways_are_refused_where_none_is_the_callers() -> None:
+    high, low = API_ROUTES.split("---")
+    found = shop(high, low.replace("name: public", "name: internal"))
+    with pytest.raises(Inexpressible, match=r"buy\.high and HTTPRoute shop/buy\.low both lead to api\.shop"):
+        MESH.changes(found, replace(API, caller="outside"), InFlightCap(40, 60))
+    (own, _) = MESH.changes(found, API, InFlightCap(40, 60))
+    assert own.ref.name == "buy.high-http-governor"
 
 
 def test_a_users_policy_of_one_rule_stays_the_one_of_that_rule() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from governor.adapters.inexpressible import Inexpressible
@@ -130,6 +130,7 @@ def approximately(value: KnobValue, said: KnobValue | None, proxies: int) -> boo
     return said == value
 
 
+@settings(deadline=None)
 @given(VALUES, st.integers(1, 7), st.sampled_from([(), (ROUTES,), (RULE,), (ROUTES, RULE)]))
 def test_what_is_written_is_read_back_and_the_webhook_would_take_it(
     value: KnobValue, proxies: int, texts: tuple[str, ...]
@@ -353,6 +354,20 @@ def test_the_high_cap_is_for_the_callers_proxies_and_this_hosts_routes() -> None
     assert "is called `high`" in refused(seen(plain), InFlightCap(None, 5))
     gone = MESH.changes(now, where, InFlightCap(None, None))
     assert OwnObject(Ref(ENVOY_FILTER, "shop", "web-api-governor-high"), None) in gone
+
+
+def test_ports_are_those_of_a_service_entry_where_there_is_no_service() -> None:
+    entry = """
+    {apiVersion: networking.istio.io/v1, kind: ServiceEntry, metadata: {name: api, namespace: shop},
+     spec: {hosts: [api.shop.svc.cluster.local], ports: [{number: 8080, name: http, protocol: HTTP}]}}
+    """
+    where = place("api", caller="ingress.shop")
+    now = made(MESH, cluster(f"{entry}\n---\n{ROUTES}", MESH.kinds), where, InFlightCap(None, 5))
+    spec = body_of(now, ENVOY_FILTER, "ingress-api-governor-high")
+    vhost = spec["configPatches"][1]["match"]["routeConfiguration"]["vhost"]
+    assert vhost == {"name": "api.shop.svc.cluster.local:8080", "route": {"name": "high"}}
+    # Nobody else of the namespace calls this service, or the cap would not be asked for.
+    assert "workloadSelector" not in spec
 
 
 def test_a_rate_limit_names_the_callees_pods_and_goes_again() -> None:

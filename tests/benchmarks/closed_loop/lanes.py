@@ -53,8 +53,6 @@ class Lanes:
     count: int
     network: str = NETWORK
     tries: int = TRIES
-    address: str | None = None
-    """The one that labs listen on, where they cannot choose; then `count` is 1."""
     command: tuple[str, ...] = TRIAL
     """Runs one trial; the trial's directory and the lane's address are appended."""
     _children: set[subprocess.Popen[bytes]] = field(default_factory=set)
@@ -99,7 +97,7 @@ class Lanes:
                 trial = waiting.get_nowait()
             except queue.Empty:
                 return
-            finished.put(self._tried(trial, self.address or f"{self.network}.{number}"))
+            finished.put(self._tried(trial, f"{self.network}.{number}"))
 
     def _tried(self, trial: Trial, address: str) -> Finished:
         best: Finished | None = None
