@@ -53,7 +53,8 @@ def start_envoy(
                 f"Envoy refused its configuration {bootstrap} (exit code {child.returncode}):\n{tail(log)}"
             )
         if refused := _refused(address, admin_port, "rejected|failure" if from_files else "rejected"):
-            raise LabError(f"Envoy refused its configuration ({refused}):\n{tail(log)}")
+            what = "a file" if from_files else "what its control plane sent"
+            raise LabError(f"Envoy refused {what} ({refused}):\n{tail(log)}")
         if _serving(address, admin_port):
             return child
         if time.monotonic() > deadline:
