@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from governor.adapters.kubernetes_errors import ObjectChanged, ObjectGone
 from governor.adapters.kubernetes_lease import LeaseElector
@@ -261,13 +260,16 @@ def test_times_that_do_not_fit_together_are_refused(given: dict[str, float], sai
 
 
 class World:
-    """Three replicas and one true time; what happens next is drawn, also in the middle of a request.
+    """Three replicas and one true time; what happens next is chance, also in the middle of a request.
 
     A replica that is in the middle of a request is paused while others act, as under SIGSTOP or a slow network.
     """
 
-    def __init__(self, data: st.DataObject) -> None:
-        self.data, self.time, self.leases = data, FakeTime(), FakeLeases()
+    def __init__(self, seed: int) -> None:
+        self.chance = random.Random(seed)
+        # In every other world somebody deletes the Lease now and then; terms are then not numbered through.
+        self.kinds = ["attempt"] * 12 + ["wait"] * 8 + ["end", "end"] + ["delete"] * (seed % 2)
+        self.time, self.leases = FakeTime(), FakeLeases()
         self.leases.on_the_way = self.on_the_way
         self.started = 0
         self.replicas: dict[str, LeaseElector] = {}
@@ -276,6 +278,7 @@ class World:
         self.busy: list[str] = []
         self.last: tuple[str, float] | None = None
         self.tokens: dict[int, str] = {}
+        self.led = 0
         self.deleted = False
 
     def add(self, off: float) -> None:
@@ -284,25 +287,27 @@ class World:
         self.replicas[name] = replica(self.leases, self.time, name, off)
 
     def on_the_way(self, where: str) -> None:
-        for _ in range(self.data.draw(st.integers(0, 2))):
+        for _ in range(self.chance.randint(0, 2)):
             self.step()
-        if self.data.draw(st.integers(0, 9)) == 0:
+        if self.chance.random() < 0.1:
             raise ControlPlaneError(f"lost {where}")
 
     def step(self) -> None:
-        kind = self.data.draw(st.sampled_from(["attempt"] * 6 + ["wait"] * 4 + ["end", "delete"]))
+        kind = self.chance.choice(self.kinds)
         free = sorted(set(self.replicas) - set(self.busy))
         if kind == "wait":
-            for _ in range(self.data.draw(st.integers(1, 40))):
+            for _ in range(self.chance.randint(1, 40)):
                 self.time.now += 0.5
                 self.look()
         elif kind == "delete":
             self.leases.lease, self.deleted = None, True
         elif free:
-            name = self.data.draw(st.sampled_from(free))
+            name = self.chance.choice(free)
             self.busy.append(name)
             if kind == "attempt":
-                self.replicas[name].attempt()
+                # As `attempt` does, which would also take what others find out meanwhile for a fault of its own.
+                with suppress(ControlPlaneError):
+                    self.replicas[name]._seek()
             else:
                 self.end(name)
             self.busy.remove(name)
@@ -314,11 +319,12 @@ class World:
             self.last = None  # it is closed only when no write is under way
         with suppress(ControlPlaneError):
             elector.close()
-        self.add(self.data.draw(st.sampled_from([0.0, -700.0, 12345.6])))
+        self.add(self.chance.choice([0.0, -700.0, 12345.6]))
 
     def look(self) -> None:
         leaders = {name: r.token() for name, r in self.replicas.items() if r.held()}
         assert len(leaders) <= 1, leaders
+        self.led += len(leaders)
         for name, token in leaders.items():
             if self.last is not None and self.last[0] != name:
                 assert self.time.now - self.last[1] >= TERMS.write_s, "an earlier leader's write may be under way"
@@ -328,9 +334,12 @@ class World:
                 assert self.tokens.setdefault(token, name) == name
 
 
-@given(data=st.data())
-@settings(max_examples=300, deadline=None)
-def test_at_no_interleaving_do_two_replicas_hold_it_or_share_a_token(data: st.DataObject) -> None:
-    world = World(data)
-    for _ in range(data.draw(st.integers(1, 60))):
-        world.step()
+@pytest.mark.parametrize("first", range(0, 400, 40))
+def test_at_no_interleaving_do_two_replicas_hold_it_or_share_a_token(first: int) -> None:
+    led = 0
+    for seed in range(first, first + 40):
+        world = World(seed)
+        for _ in range(60):
+            world.step()
+        led += world.led > 0
+    assert led > 20

@@ -168,7 +168,7 @@ def test_check_without_an_api_server_is_an_error_that_says_where_it_looked(
 
 
 def api_of(bed: KubernetesBed, user: str) -> KubernetesApi:
-    return KubernetesApi(api_client(bed.kubeconfig_of(user)))
+    return KubernetesApi(api_client(bed.kubeconfig_of(user)), write_s=5.0)
 
 
 @pytest.mark.parametrize("roles", ["enforce"], indirect=True)
