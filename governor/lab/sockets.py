@@ -11,7 +11,6 @@ from pathlib import Path
 
 from governor.errors import LabError
 
-
 ANOTHER_ADDRESS = "give the lab another address of 127.0.0.0/8 (--address)"
 
 

@@ -4,7 +4,7 @@ Per service and horizon, apart for the lower and the upper end, each with its ow
 
     score  E = z_lo - z  (or z - z_hi)           how far an outcome lay beyond the raw quantile
     offset   = quantile at 1 - a of the scores of the calibration part of the training
-    a       <- a + 0.01 * (0.1 - miss)
+    a       <- a + 0.005 * (0.1 - miss)
 
 A miss makes the next band wider, a hit a little narrower, so that the long-run share of misses is the target
 whatever the load does. An a below zero widens beyond the largest score seen: no band is ever infinite. The scores
@@ -26,8 +26,8 @@ from governor.predict.model import Prior
 
 MISSES = 0.1
 """Target share of outcomes beyond either end."""
-RATE = 0.01
-"""Step of the adaptive share: coverage follows a shift within some 100 outcomes."""
+RATE = 0.005
+"""Step of the adaptive share: coverage follows a shift within some 200 outcomes."""
 FARTHEST = (-0.5, 0.5)
 """Bounds of the adaptive share, so that a long outage does not take as long to forget."""
 MEMORY = 1.0 / 100.0

@@ -51,7 +51,7 @@ def forecast(
     gate = gates(history, None if online is None else online.calibration)
     scale = np.full(services, np.nan)
     quantiles = np.full((services, len(horizons), len(QUANTILES)), np.nan)
-    told = Told(quantiles, np.full((*quantiles.shape[:2], CENTRES), np.nan))
+    told = Told(quantiles, np.full((*quantiles.shape[:2], CENTRES), np.nan), scale, np.zeros(services, np.bool_))
     if trained is not None and online is not None and services:
         # Horizons shorter than a step are one and the same.
         apart, place = np.unique(horizons, return_inverse=True)
@@ -61,7 +61,7 @@ def forecast(
         raw[np.isnan(scale)] = np.nan
         newest = to_z(newest_known(history), scale)
         rows = made.rows.reshape(services, len(apart), -1)
-        told = Told(raw, centres(rows, newest)[:, place])
+        told = Told(raw, centres(rows, newest)[:, place], scale, online.surprised)
         quantiles = from_z(served(online, told), scale[:, None, None])
     elsewhere = gate != Gate.MODEL
     if elsewhere.any():

@@ -56,14 +56,13 @@ def drifted(calibration: Calibration) -> NDArray[np.bool_]:
 def gates(history: RateHistory, calibration: Calibration | None) -> NDArray[np.int8]:
     """(S,) Gate values, the last reason that applies; `calibration` is None where there is no model."""
     values = history.newest(history.steps(DAY_S))
-    known = np.isfinite(values)
     hour = history.steps(ENOUGH_S)
     gate = np.full(len(values), Gate.MODEL, np.int8)
     if calibration is None:
         gate[:] = Gate.NO_MODEL
     else:
         gate[drifted(calibration)] = Gate.COVERAGE
-    gate[known[:, -hour:].sum(axis=1) < KNOWN * hour] = Gate.TOO_SHORT
-    gate[np.where(known, values, 0.0).sum(axis=1) <= 0.0] = Gate.NO_LOAD
+    gate[np.isfinite(values[:, -hour:]).sum(axis=1) < KNOWN * hour] = Gate.TOO_SHORT
+    gate[~(values > 0.0).any(axis=1)] = Gate.NO_LOAD
     gate[np.isnan(newest_known(history))] = Gate.STALE
     return gate

@@ -92,17 +92,17 @@ def model_quantiles(windows: Windows, model: QuantileModel, prior: Prior, *, onl
     said, lost = np.empty_like(raw), np.zeros(len(raw), np.bool_)
     if not online:
         return from_z(calibrated(state.calibration, raw), windows.level[:, None, None])
-    told = [
-        Told(raw[one], centres(windows.rows[one], windows.newest_z[one]))
-        for one in (slice(origin, origin + 1) for origin in range(len(raw)))
-    ]
     apart = int(windows.origins[1] - windows.origins[0]) if len(raw) > 1 else 1
     later = -(-len(windows.horizons_min) // apart)
+    told: list[Told] = []
     for origin in range(len(raw)):
         if origin >= later:
             # Of this origin, the last outcome has just become known.
             then = origin - later
             state = learn(state, told[then], outcome[[then]])
+        one = slice(origin, origin + 1)
+        around = centres(windows.rows[one], windows.newest_z[one])
+        told.append(Told(raw[one], around, windows.level[one], state.surprised))
         said[origin] = quantiles(state, told[origin])[0]
         lost[origin] = drifted(state.calibration)[0]
     return np.where(lost[:, None, None], windows.naive, from_z(said, windows.level[:, None, None]))

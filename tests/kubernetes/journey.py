@@ -64,11 +64,10 @@ class Journey:
     def write(self, where: Place, value: KnobValue) -> dict[str, None]:
         """Make all changes of a value, each after a dry run that is judged strictly; kinds of the objects."""
         knob = _knob_of(value)
-        now = self.seen()
-        changes = self.mesh.changes(now, where, value)
+        changes = self.mesh.changes(self.seen(), where, value)
         assert changes, f"{value} needs no change"
         for change in changes:
-            body = now.get(change.ref)
+            body = self.seen().get(change.ref)
             own = isinstance(change, OwnObject)
             uid = str((body or {}).get("metadata", {}).get("uid", ""))
             image = self._images.of(change.ref, knob) or BeforeImage(
@@ -78,9 +77,10 @@ class Journey:
             self._writer.make(change, body, replace(image, own=image.own or own), frozenset())
         return {f"{'own ' if c.ref.name.endswith('-governor') else ''}{c.ref.kind.kind}": None for c in changes}
 
-    def give_back(self) -> None:
+    def give_back(self, only: Knob | None = None) -> None:
         for image in self._images:
-            assert self._writer.restore(image) == ""
+            if only in {None, image.knob}:
+                assert self._writer.restore(image) == ""
 
     def shown(self, where: Place, *values: KnobValue) -> None:
         """Each value is written and read back, and at the end everything is as its owner left it."""

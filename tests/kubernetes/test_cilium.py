@@ -72,5 +72,7 @@ def test_knobs_that_share_a_config_go_one_by_one(cluster: Any, namespace: str) -
         journey.write(where, value)
     assert {Knob.IN_FLIGHT_CAP, Knob.OUTLIER_DETECTION, Knob.RETRIES} == set(MESH.settings(journey.seen(), where))
     assert journey.seen().get(own_ref(where)) is not None
+    journey.give_back(Knob.IN_FLIGHT_CAP)
+    assert set(MESH.settings(journey.seen(), where)) == {Knob.OUTLIER_DETECTION, Knob.RETRIES}
     journey.give_back()
     assert journey.seen().get(own_ref(where)) is None

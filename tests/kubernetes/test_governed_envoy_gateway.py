@@ -11,7 +11,6 @@ import pytest
 
 from governor.adapters.kubernetes_api import KubernetesApi
 from governor.adapters.kubernetes_client import api_client
-from governor.adapters.kubernetes_ownership import MAY_EDIT
 from governor.adapters.kubernetes_plane import KubernetesControlPlane, PlaneOptions
 from governor.adapters.meshes.envoy_gateway import MESH
 from governor.knobs import (
@@ -34,13 +33,13 @@ from .capabilities import record
 from .conftest import gateway_ports_free, require
 from .traffic import eventually, under_load
 
-EDGE = Target(TargetKind.EDGE, "ingress.shop|web.shop.svc.cluster.local")
-BACKENDS = ("web-r0", "web-r1")
+EDGE = Target(TargetKind.EDGE, "web.shop.svc.cluster.local|stock-r0.shop.svc.cluster.local")
+BACKENDS = ("stock-r0", "stock-r1")
 
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory, real_envoy: Path) -> Iterator[MeshLab]:
-    """A running lab under load; its routes are annotated as the governor's to edit."""
+    """A running lab under load, whose routes are annotated as the governor's to edit."""
     require((*KUBERNETES, ENVOY_GATEWAY))
     gateway_ports_free()
     with under_load(tmp_path_factory.mktemp("lab"), EnvoyGatewayConfiguration(), "127.0.0.1") as running:
@@ -52,10 +51,6 @@ def plane(lab: MeshLab) -> Iterator[KubernetesControlPlane]:
     """The governor's control plane over the lab's cluster; what it wrote is given back in the end."""
     assert isinstance(lab.configuration, EnvoyGatewayConfiguration)
     bed = lab.configuration.bed
-    metadata = {"name": "ingress-web", "namespace": "shop", "annotations": {MAY_EDIT: "all"}}
-    document = {"apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute", "metadata": metadata}
-    path = f"{bed.api.collection(document)}/ingress-web"
-    bed.api.request("PATCH", path, {"metadata": metadata}, "application/merge-patch+json")
     made = KubernetesControlPlane(
         KubernetesApi(api_client(bed.kubeconfig)), PlaneOptions((MESH,), "shop", ("shop",))
     )
@@ -66,20 +61,20 @@ def plane(lab: MeshLab) -> Iterator[KubernetesControlPlane]:
 
 
 def clusters(lab: MeshLab, rule: int) -> str:
-    """What the ingress's Envoy says of the backends of one rule of its route to `web`."""
-    text = ask(lab.address, lab.layout.admin_ports["ingress"], "/clusters") or ""
-    wanted = f"httproute/shop/ingress-web/rule/{rule}/"
+    """What the Envoy of `web` says of the backends of one rule of its route to `stock`."""
+    text = ask(lab.address, lab.layout.admin_ports["web"], "/clusters") or ""
+    wanted = f"httproute/shop/web-stock/rule/{rule}/"
     return "\n".join(line for line in text.splitlines() if line.startswith(wanted))
 
 
 def configured(lab: MeshLab) -> str:
-    return ask(lab.address, lab.layout.admin_ports["ingress"], "/config_dump") or ""
+    return ask(lab.address, lab.layout.admin_ports["web"], "/config_dump") or ""
 
 
 def answered(lab: MeshLab) -> dict[str, int]:
-    """Requests that each backend of `web` has had from the ingress."""
-    path = "/stats?usedonly&filter=cluster.httproute/shop/ingress-web/.*upstream_rq_total$"
-    text = ask(lab.address, lab.layout.admin_ports["ingress"], path) or ""
+    """Requests that each backend of `stock` has had from `web`."""
+    path = "/stats?usedonly&filter=cluster.httproute/shop/web-stock/.*upstream_rq_total$"
+    text = ask(lab.address, lab.layout.admin_ports["web"], path) or ""
     found: dict[str, int] = {}
     for name, count in re.findall(r"/backend/(\d+)\S*: (\d+)", text):
         found[name] = found.get(name, 0) + int(count)
@@ -99,7 +94,7 @@ def test_each_class_has_its_cap_in_the_proxy(lab: MeshLab, plane: KubernetesCont
 
 
 def test_weights_move_the_load(lab: MeshLab, plane: KubernetesControlPlane) -> None:
-    write(plane, Knob.WEIGHTS, BackendWeights((("web-r0", 0.0), ("web-r1", 1.0))))
+    write(plane, Knob.WEIGHTS, BackendWeights((("stock-r0", 0.0), ("stock-r1", 1.0))))
 
     def moved() -> bool:
         before = answered(lab)

@@ -175,7 +175,13 @@ def test_nothing_is_lost_before_there_is_a_forecast() -> None:
 
 def _gated(*gates: Gate) -> Forecast:
     none = np.zeros((len(gates), 1, 3))
-    return Forecast((5.0,), none, Told(none, none), none[:, 0, 0], np.array(gates, np.int8))
+    return Forecast(
+        (5.0,),
+        none,
+        Told(none, none, none[:, 0, 0], np.zeros(len(none), np.bool_)),
+        none[:, 0, 0],
+        np.array(gates, np.int8),
+    )
 
 
 def test_a_service_that_the_baseline_served_was_not_lost() -> None:

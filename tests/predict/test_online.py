@@ -19,11 +19,20 @@ PRIOR = trained().prior
 
 def told(model: float, centre: float, services: int = 1) -> Told:
     band = np.array([-0.2, 0.0, 0.2]) + model
-    return Told(np.tile(band, (services, 1, 1)), np.full((services, 1, mixture.CENTRES), centre))
+    return Told(
+        np.tile(band, (services, 1, 1)),
+        np.full((services, 1, mixture.CENTRES), centre),
+        np.ones(services),
+        np.zeros(services, np.bool_),
+    )
 
 
 def outcome(value: float, services: int = 1) -> np.ndarray:
     return np.full((services, 1), value)
+
+
+def middle(state: Online, said: Told) -> np.ndarray:
+    return mixture.mixed(state.mixture, said.model, said.centres, said.surprised)
 
 
 def taught(state: Online, said: Told, values: np.ndarray) -> Online:
@@ -36,12 +45,12 @@ def test_the_weight_goes_to_who_is_right() -> None:
     noise = np.random.default_rng(0).normal(0.0, 0.05, 300)
     state = begin(PRIOR, 1, [60.0])
     far, near = told(1.0, 0.0), told(0.0, 1.0)
-    first = mixture.mixed(state.mixture, far.model, far.centres)[0, 0, 1]
+    first = middle(state, far)[0, 0, 1]
     assert first == pytest.approx(mixture.START[0], abs=1e-6)
     after = taught(state, far, noise)
-    assert abs(mixture.mixed(after.mixture, far.model, far.centres)[0, 0, 1]) < 0.1
+    assert abs(middle(after, far)[0, 0, 1]) < 0.1
     after = taught(state, near, noise)
-    assert abs(mixture.mixed(after.mixture, near.model, near.centres)[0, 0, 1]) < 0.2
+    assert abs(middle(after, near)[0, 0, 1]) < 0.2
 
 
 def test_a_centre_learns_the_quantiles_of_its_own_errors() -> None:
@@ -53,15 +62,59 @@ def test_a_centre_learns_the_quantiles_of_its_own_errors() -> None:
 
 def test_one_spike_does_not_choose_the_expert() -> None:
     state = taught(begin(PRIOR, 1, [60.0]), told(0.0, 1.0), np.zeros(100))
-    before = mixture.mixed(state.mixture, told(0.0, 1.0).model, told(0.0, 1.0).centres)
+    before = middle(state, told(0.0, 1.0))
     state = learn(state, told(0.0, 1.0), outcome(8.0))
-    after = mixture.mixed(state.mixture, told(0.0, 1.0).model, told(0.0, 1.0).centres)
+    after = middle(state, told(0.0, 1.0))
     assert np.abs(after - before).max() < 0.2
 
 
 def test_one_outcome_counts_at_most_so_much() -> None:
-    state = learn(begin(PRIOR, 1, [60.0]), told(-3.0, 0.0), outcome(0.0))
-    assert state.mixture.losses.max() == mixture.LARGEST
+    settled = taught(begin(PRIOR, 1, [60.0]), told(0.0, 0.0), np.full(100, 0.01))
+    before = settled.mixture.losses
+    after = learn(settled, told(-3.0, 0.0), outcome(4.0)).mixture.losses
+    assert (after - mixture.FORGET * before).max() == pytest.approx(mixture.LARGEST, rel=1e-4)
+
+
+def test_who_is_right_when_there_is_load_gets_the_weight() -> None:
+    """Nine quiet outcomes, on which the model is right, for each crowd, on which the last value is."""
+    state = begin(PRIOR, 1, [60.0])
+    for turn in range(300):
+        crowd = turn % 10 == 0
+        right, wrong = (1.0 if crowd else -2.0), (1.5 if crowd else -2.1)
+        said = told(wrong if crowd else right, right if crowd else wrong)
+        state = learn(state, said, outcome(right))
+    mixed = middle(state, told(0.0, 1.0))
+    assert mixed[0, 0, 1] > 0.7
+
+
+def test_a_surprise_has_weights_of_its_own() -> None:
+    """On ordinary moments the model is right, amid a surprise the last value."""
+    state = begin(PRIOR, 1, [60.0])
+    ordinary, amid = told(0.0, 1.0), replace(told(0.0, 1.0), surprised=np.ones(1, np.bool_))
+    for _ in range(100):
+        state = learn(state, ordinary, outcome(0.0))
+        state = learn(state, amid, outcome(1.0))
+    assert middle(state, ordinary)[0, 0, 1] < 0.2
+    assert middle(state, amid)[0, 0, 1] > 0.8
+
+
+def test_what_lies_beyond_its_band_is_a_surprise_until_the_next_outcome() -> None:
+    state = learn(begin(PRIOR, 2, [60.0]), told(0.0, 0.0, 2), np.array([[5.0], [0.0]]))
+    assert state.surprised.tolist() == [True, False]
+    state = learn(state, told(0.0, 0.0, 2), np.full((2, 1), np.nan))
+    assert state.surprised.tolist() == [True, False]
+    after = carried(state, begin(PRIOR, 3, [60.0]), ["a", "b"], ["new", "b", "a"])
+    assert after.surprised.tolist() == [False, False, True]
+    assert learn(state, told(0.0, 0.0, 2), outcome(0.0, 2)).surprised.tolist() == [False, False]
+
+
+def test_another_unit_teaches_the_same() -> None:
+    values = np.random.default_rng(4).normal(0.0, 0.3, 100)
+    in_seconds, in_minutes = begin(PRIOR, 1, [60.0]), begin(PRIOR, 1, [60.0])
+    for value in values:
+        in_seconds = learn(in_seconds, told(0.1, 0.0), outcome(value))
+        in_minutes = learn(in_minutes, replace(told(0.1, 0.0), level=np.full(1, 60.0)), outcome(value))
+    np.testing.assert_allclose(in_minutes.mixture.losses, in_seconds.mixture.losses, rtol=1e-4)
 
 
 @pytest.mark.parametrize("width", [0.02, 0.2, 0.6])

@@ -22,7 +22,6 @@ from governor.adapters.kubernetes_edits import (
     Edit,
     FieldPath,
     OwnObject,
-    edited,
     value_at,
 )
 from governor.adapters.kubernetes_objects import ENDPOINT_SLICE, SERVICE, Body, Kind, Ref, Snapshot, labels_of
@@ -96,7 +95,8 @@ def config_changes(snapshot: Snapshot, place: Place, knob: Knob, leaves: Leaves)
         return [Change(ref, edits)]
     if all(value is None or value == UNLIMITED for value in leaves.values()):
         return []
-    return [OwnObject(ref, edited(_neutral(place), edits))]
+    # The leaves by themselves, so that each knob gives back its own while others stay.
+    return [OwnObject(ref, _neutral(place)), Change(ref, edits)]
 
 
 def config_of(snapshot: Snapshot, place: Place) -> Body | None:

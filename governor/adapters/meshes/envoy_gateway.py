@@ -12,14 +12,14 @@ from dataclasses import dataclass, replace
 
 from governor.adapters.inexpressible import Inexpressible
 from governor.adapters.kubernetes_edits import AnyChange, Edit
-from governor.adapters.kubernetes_objects import Kind, Snapshot
+from governor.adapters.kubernetes_objects import Kind, Ref, Snapshot
 from governor.adapters.meshes import envoy_gateway_classes as classes
 from governor.adapters.meshes import envoy_gateway_leaves as leaves
 from governor.adapters.meshes import envoy_gateway_limits as limits
 from governor.adapters.meshes import gateway_routes
 from governor.adapters.meshes.checked import checked
 from governor.adapters.meshes.envoy_gateway_policies import POLICY, Site, policy_changes, sites_of
-from governor.adapters.meshes.gateway_objects import GATEWAY, GATEWAY_CLASS, GRPC_ROUTE, HTTP_ROUTE, Route
+from governor.adapters.meshes.gateway_objects import GATEWAY, GATEWAY_CLASS, GRPC_ROUTE, HTTP_ROUTE, Route, Rule
 from governor.adapters.meshes.mesh import Place
 from governor.adapters.meshes.rules_envoy_gateway import violations
 from governor.knobs import (
@@ -51,8 +51,9 @@ class EnvoyGateway:
             return {}
         if not sites:
             return {}
-        site, route = sites[-1], _whole(sites)
-        limit = limits.limit_in(site, place) if len(sites) == 1 else None
+        site, route = sites[-1], _routes(sites)[-1]
+        limited = classes.of_api(sites, place)
+        limit = limits.limit_in(limited[0], place) if len(limited) == 1 else None
         found: dict[Knob, KnobValue | None] = {
             Knob.WEIGHTS: gateway_routes.weights_in(route, place.backends),
             Knob.TIMEOUT: _timeout(site),
@@ -76,65 +77,75 @@ class EnvoyGateway:
 
 
 def _changes(snapshot: Snapshot, sites: Sequence[Site], place: Place, value: KnobValue) -> Sequence[AnyChange]:
-    route = _whole(sites)
+    routes = _routes(sites)
     if isinstance(value, BackendWeights):
-        return gateway_routes.weight_changes(route, value)
-    if isinstance(value, Timeout) and _in_route(route, "retry", "timeouts"):
-        return gateway_routes.timeout_changes(route, value)
+        return [change for route in routes for change in gateway_routes.weight_changes(route, value)]
+    if isinstance(value, Timeout) and _in_routes(sites, "retry", "timeouts"):
+        return [change for route in routes for change in gateway_routes.timeout_changes(route, value)]
     made: list[AnyChange] = []
-    if isinstance(value, RetryPolicy) and _in_route(route, "retry"):
-        made += gateway_routes.attempts_changes(snapshot, route, value.attempts)
-    for site, edits in zip(sites, _edits(sites, place, value), strict=True):
+    if isinstance(value, RetryPolicy) and _in_routes(sites, "retry"):
+        for route in routes:
+            made += gateway_routes.attempts_changes(snapshot, route, value.attempts)
+    for site, edits in _edits(sites, place, value):
         made += policy_changes(site, edits)
     return made
 
 
-def _edits(sites: Sequence[Site], place: Place, value: KnobValue) -> list[list[Edit]]:
-    """For each site, the edits of its policy."""
+def _edits(sites: Sequence[Site], place: Place, value: KnobValue) -> list[tuple[Site, list[Edit]]]:
+    """The edits of each site's policy."""
     match value:
-        case Timeout():
-            return [leaves.timeout_edits(site, value) for site in sites]
-        case RetryPolicy() if _in_route(_whole(sites), "retry"):
-            return [leaves.budget_edits(site, value) for site in sites]
-        case RetryPolicy():
-            return [leaves.retry_edits(site, value) for site in sites]
-        case OutlierDetection():
-            return [leaves.outlier_edits(site, value) for site in sites]
+        case RateLimit(rate):
+            of_api = classes.only(classes.of_api(sites, place))
+            apart = of_api.route.ref.name == place.api
+            return [(of_api, limits.limit_edits(of_api, place, rate, apart=apart))]
+        case ConnectionLimits():
+            only = classes.only(sites)
+            return [(only, leaves.limit_edits(only, value, place.caller_proxies))]
         case InFlightCap():
             caps = classes.caps_of(sites, value)
-            return [leaves.cap_edits(site, caps[site], place.caller_proxies) for site in sites]
-        case ConnectionLimits():
-            found = leaves.limit_edits(classes.only(sites), value, place.caller_proxies)
-        case RateLimit(rate):
-            found = limits.limit_edits(classes.only(sites), place, rate)
-        case BackendWeights():
-            raise AssertionError("weights stand in routes")
-    return [found]
+            return [(site, leaves.cap_edits(site, caps[site], place.caller_proxies)) for site in sites]
+    return [(site, _alike(site, value, routed=_in_routes(sites, "retry"))) for site in sites]
 
 
-def _whole(sites: Sequence[Site]) -> Route:
-    """The route with the rules of all sites."""
-    return replace(sites[0].route, rules=tuple(sorted((p for s in sites for p in s.route.rules), key=_position)))
+def _alike(site: Site, value: KnobValue, *, routed: bool) -> list[Edit]:
+    """Edits that are the same at every site; `routed`: the routes say themselves how often they retry."""
+    match value:
+        case Timeout():
+            return leaves.timeout_edits(site, value)
+        case RetryPolicy():
+            return leaves.budget_edits(site, value) if routed else leaves.retry_edits(site, value)
+        case OutlierDetection():
+            return leaves.outlier_edits(site, value)
+    raise AssertionError(f"{type(value).__name__} is not said alike at every site")
+
+
+def _routes(sites: Sequence[Site]) -> list[Route]:
+    """Each route once, with the rules of all its sites."""
+    rules: dict[Ref, list[tuple[int, Rule]]] = {}
+    for site in sites:
+        rules.setdefault(site.route.ref, []).extend(site.route.rules)
+    routes = {site.route.ref: site.route for site in sites}
+    return [replace(routes[ref], rules=tuple(sorted(found, key=_position))) for ref, found in rules.items()]
 
 
 def _position(rule: tuple[int, object]) -> int:
     return rule[0]
 
 
-def _in_route(route: Route, *keys: str) -> bool:
-    """Whether the route itself says it, which comes before any policy."""
-    return any(key in rule for _, rule in route.rules for key in keys)
+def _in_routes(sites: Sequence[Site], *keys: str) -> bool:
+    """Whether a route itself says it, which comes before any policy."""
+    return any(key in rule for site in sites for _, rule in site.route.rules for key in keys)
 
 
 def _timeout(site: Site) -> Timeout | None:
     ours, theirs = gateway_routes.timeout_in(site.route) or Timeout(None, None), leaves.timeout_in(site)
     request = theirs.request_s if ours.request_s is None else ours.request_s
-    per_try = ours.per_try_s if _in_route(site.route, "retry", "timeouts") else theirs.per_try_s
+    per_try = ours.per_try_s if _in_routes([site], "retry", "timeouts") else theirs.per_try_s
     return None if request is None and per_try is None else Timeout(request, per_try)
 
 
 def _retries(site: Site) -> RetryPolicy | None:
-    by_route = _in_route(site.route, "retry")
+    by_route = _in_routes([site], "retry")
     attempts = gateway_routes.attempts_in(site.route) if by_route else leaves.attempts_in(site)
     budget = leaves.budget_in(site)
     return None if attempts is None and budget is None else RetryPolicy(attempts, budget)

@@ -1,7 +1,8 @@
 """Which rule's cap is which class's.
 
 Envoy Gateway's routes have no priority, but each rule is counted by itself, and a policy can be for one rule: the
-rule called `high`, or whose name ends in `-high` or `.high`, has the cap of the high class.
+rule (or the route, if it has one policy for all of it) that is called `high`, or whose name ends in `-high` or
+`.high`, has the cap of the high class.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from governor.adapters.inexpressible import Inexpressible
 from governor.adapters.meshes import envoy_gateway_leaves as leaves
 from governor.adapters.meshes.envoy_gateway_policies import Site
+from governor.adapters.meshes.mesh import Place
 from governor.knobs import InFlightCap
 
 HIGH = "high"
@@ -25,7 +27,7 @@ def caps_of(sites: Sequence[Site], value: InFlightCap) -> Mapping[Site, int | No
         if len(rules) > 1:
             raise _counts_apart(rules, "are of one class")
     if value.default is None and value.high is not None and not high:
-        raise Inexpressible(f"no rule of {sites[0].route.ref} is called `{HIGH}`, so the high class has no cap")
+        raise Inexpressible(f"no rule ({_names(sites)}) is called `{HIGH}`, so the high class has no cap")
     return dict.fromkeys(high, value.high) | dict.fromkeys(others, value.default)
 
 
@@ -44,13 +46,22 @@ def only(sites: Sequence[Site]) -> Site:
     return sites[0]
 
 
+def of_api(sites: Sequence[Site], place: Place) -> Sequence[Site]:
+    """The sites of the place's API: those of the route of its name, all if no route is called so."""
+    return [site for site in sites if site.route.ref.name == place.api] or sites
+
+
 def _counts_apart(sites: Sequence[Site], what: str) -> Inexpressible:
     return Inexpressible(
-        f"{len(sites)} rules of {sites[0].route.ref} {what}, and Envoy Gateway counts for each by itself: make "
+        f"{len(sites)} rules ({_names(sites)}) {what}, and Envoy Gateway counts for each by itself: make "
         "them one rule"
     )
 
 
+def _names(sites: Sequence[Site]) -> str:
+    return ", ".join(f"{site.route.ref}{'' if site.section is None else ' ' + site.section}" for site in sites)
+
+
 def _by_class(sites: Sequence[Site]) -> tuple[list[Site], list[Site]]:
-    high = [site for site in sites if _OF_HIGH.fullmatch(site.section or "")]
+    high = [site for site in sites if _OF_HIGH.fullmatch(site.section or site.route.ref.name)]
     return high, [site for site in sites if site not in high]

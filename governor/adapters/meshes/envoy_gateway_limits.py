@@ -25,15 +25,18 @@ PRECISION = 0.02
 Rules = Sequence[Mapping[str, Any]]
 
 
-def limit_edits(site: Site, place: Place, rate: float | None) -> list[Edit]:
-    """The limit over all proxies of the Gateway, in requests/s; None takes it away."""
+def limit_edits(site: Site, place: Place, rate: float | None, *, apart: bool = False) -> list[Edit]:
+    """The limit over all proxies of the Gateway, in requests/s; None takes it away.
+
+    `apart`: the site is that of one API alone, whatever other APIs enter by the edge.
+    """
     now = site.policy[1]["spec"] if site.policy else {}
     rules: Rules = _found(value_at(now, RULES))
     at = next((i for i, rule in enumerate(rules) if not rule.get("clientSelectors")), None)
     alone = not rules or (len(rules) == 1 and set(rules[0]) == {"limit"})
     if rate is None:
         return [] if at is None else _away(site, now, alone=alone)
-    _one_bucket(site, place)
+    _one_bucket(site, 1 if apart else len(place.apis))
     if (now.get("rateLimit") or {}).get("type") == GLOBAL:
         raise Inexpressible(f"{_name(site)} limits globally by its type, and a local limit beside it is not read")
     for ref, body in site.above:
@@ -85,10 +88,10 @@ def _bucket(rate: float) -> tuple[int, str]:
     return max(1, requests), unit
 
 
-def _one_bucket(site: Site, place: Place) -> None:
-    if len(place.apis) > 1:
+def _one_bucket(site: Site, apis: int) -> None:
+    if apis > 1:
         raise Inexpressible(
-            f"{len(place.apis)} APIs enter here, and which requests belong to which Envoy Gateway does not know"
+            f"{apis} APIs enter here, and which requests belong to which Envoy Gateway does not know"
         )
     spec = site.route.body["spec"]
     matches = sum(max(1, len(rule.get("matches") or ())) for _, rule in site.route.rules)

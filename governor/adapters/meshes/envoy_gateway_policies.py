@@ -21,8 +21,8 @@ from governor.adapters.meshes.gateway_objects import (
     GROUP,
     Route,
     Rule,
+    gateway_routes_of,
     parents_of,
-    route_of,
 )
 from governor.adapters.meshes.mesh import Place
 
@@ -69,15 +69,15 @@ class Site:
 
 
 def sites_of(snapshot: Snapshot, place: Place) -> tuple[Site, ...]:
-    """The sites of an edge: one for each rule that a policy can name, else one for the whole route.
+    """The sites of an edge: of each route one for each rule that a policy can name, else one for the whole route.
 
     Empty without a route at one of its Gateways. Inexpressible if it is ambiguous which policy holds.
     """
-    route = route_of(
-        snapshot, place, mesh=False, by_first=True, counts=lambda found: _is_envoy_gateways(snapshot, found)
-    )
-    if route is None:
-        return ()
+    routes = gateway_routes_of(snapshot, place, lambda found: _is_envoy_gateways(snapshot, found))
+    return tuple(site for route in routes for site in _sites_in(snapshot, route))
+
+
+def _sites_in(snapshot: Snapshot, route: Route) -> list[Site]:
     of_route = _targeting(snapshot, route.ref.kind.kind, route.ref.namespace, route.ref.name, route.body)
     by_section: dict[str | None, list[Found]] = {}
     for found, section in of_route:
@@ -98,7 +98,7 @@ def sites_of(snapshot: Snapshot, place: Place) -> tuple[Site, ...]:
     rest = tuple(pair for pair in route.rules if pair not in named)
     if rest:
         sites.append(_site(replace(route, rules=rest), whole, None, above))
-    return tuple(sites)
+    return sites
 
 
 def _stands_alone(

@@ -91,34 +91,51 @@ def route_of(
     kinds: Sequence[Kind] = ROUTES,
     *,
     mesh: bool = True,
-    by_first: bool = False,
     counts: Callable[[Route], bool] = _everywhere,
 ) -> Route | None:
     """The route that carries this edge, None if there is none; Inexpressible naming all if several do.
 
-    Without `mesh` only routes of Gateways are looked at, and of those for which `counts` is true. With `by_first`
-    a rule carries the edge to its first backend whatever the others are, as it does where metrics are a rule's.
+    A mesh's routes of the callee come before those of Gateways. Without `mesh` only the latter are looked at, and
+    of those the ones for which `counts` is true.
     """
-    callee = (place.callee.name, place.callee.namespace)
-    backends = {service_key(name, place.callee.namespace) for name in place.backends}
-    refs = {
-        ref for kind in kinds for key in {callee, *backends} for ref in snapshot.index(kind, _keys).get(key, ())
-    }
-    found = [Route(ref, snapshot.objects[ref], ()) for ref in sorted(refs)]
+    found = _candidates(snapshot, place, kinds)
     routes = _of_mesh(found, place) if mesh else []
     if not routes:
-        routes = [
-            route
-            for route in _of_gateways(found, {callee, *backends}, callee if by_first else None)
-            if counts(route)
-        ]
-        routes = [route for route in routes if _gateway_is(route, place.caller)] or routes
+        at_gateways = [route for route in _of_gateways(found, _wanted(place)) if counts(route)]
+        routes = _at_its_gateway(at_gateways, place.caller)
     if len(routes) > 1:
         names = " and ".join(str(route.ref) for route in routes)
         raise Inexpressible(
             f"{names} both lead to {place.callee.host}, and which requests take which is not known"
         )
     return routes[0] if routes else None
+
+
+def gateway_routes_of(snapshot: Snapshot, place: Place, counts: Callable[[Route], bool]) -> list[Route]:
+    """All routes of Gateways that carry this edge and for which `counts` is true, in order of their names.
+
+    A rule carries the edge to its first backend whatever the others are: metrics are of rules there.
+    """
+    callee = (place.callee.name, place.callee.namespace)
+    routes = _of_gateways(_candidates(snapshot, place, ROUTES), _wanted(place), callee)
+    return _at_its_gateway([route for route in routes if counts(route)], place.caller)
+
+
+def _wanted(place: Place) -> set[Key]:
+    backends = {service_key(name, place.callee.namespace) for name in place.backends}
+    return {(place.callee.name, place.callee.namespace), *backends}
+
+
+def _candidates(snapshot: Snapshot, place: Place, kinds: Sequence[Kind]) -> list[Route]:
+    keys = _wanted(place)
+    refs = {ref for kind in kinds for key in keys for ref in snapshot.index(kind, _keys).get(key, ())}
+    return [Route(ref, snapshot.objects[ref], ()) for ref in sorted(refs)]
+
+
+def _at_its_gateway(routes: Iterable[Route], caller: str) -> list[Route]:
+    """Routes on the Gateway of the caller's name where there are any, else all."""
+    found = list(routes)
+    return [route for route in found if _gateway_is(route, caller)] or found
 
 
 def _of_mesh(found: Iterable[Route], place: Place) -> list[Route]:
@@ -136,7 +153,7 @@ def _of_mesh(found: Iterable[Route], place: Place) -> list[Route]:
     return [route for route in holding if route.rules]
 
 
-def _of_gateways(found: Iterable[Route], wanted: set[Key], first: Key | None) -> Iterable[Route]:
+def _of_gateways(found: Iterable[Route], wanted: set[Key], first: Key | None = None) -> Iterable[Route]:
     for route in found:
         if attached_to_service(route):
             continue

@@ -84,10 +84,11 @@ def test_nothing_is_said_where_there_is_no_config_of_the_governors() -> None:
 
 
 def test_what_is_not_asked_for_is_neutral_in_a_new_config() -> None:
-    (change,) = MESH.changes(SHOP, BOOKS, InFlightCap(101, None))
-    assert isinstance(change, OwnObject)
-    assert change.ref == CONFIG
-    _, route, backend = change.body["spec"]["resources"] if change.body else ()
+    new, leaves = MESH.changes(SHOP, BOOKS, InFlightCap(101, None))
+    assert isinstance(new, OwnObject)
+    assert isinstance(leaves, Change)
+    assert new.ref == leaves.ref == CONFIG
+    _, route, backend = resources(made(MESH, SHOP, BOOKS, InFlightCap(101, None)))
     assert backend["circuit_breakers"] == {
         "thresholds": [
             {

@@ -212,13 +212,37 @@ def test_each_class_has_a_cap_where_a_rule_takes_it() -> None:
         assert [target["sectionName"] for target in spec["targetRefs"]] == [section]
         assert spec["circuitBreaker"]["maxParallelRequests"] == cap
     for value in (ConnectionLimits(10, 10), RateLimit(9.0)):
-        with pytest.raises(Inexpressible, match="2 rules of HTTPRoute shop/api lead to this service"):
+        with pytest.raises(
+            Inexpressible, match=r"2 rules \(HTTPRoute shop/api buy-high, .*\) lead to this service"
+        ):
             MESH.changes(found, ONE_API, value)
     retries = made(MESH, now, TWO, RetryPolicy(1, 0.1))
     assert MESH.settings(retries, TWO)[Knob.RETRIES] == RetryPolicy(1, 0.1)
     assert MESH.settings(retries, TWO)[Knob.IN_FLIGHT_CAP] == InFlightCap(40, 60)
-    with pytest.raises(Inexpressible, match="2 rules of HTTPRoute shop/api are of one class"):
+    with pytest.raises(Inexpressible, match=r"2 rules \(.*\) are of one class"):
         MESH.changes(shop(CLASSES.replace("buy-high", "sell")), TWO, InFlightCap(40, 60))
+
+
+API_ROUTES = "---".join(
+    ROUTE.replace("name: api,", f"name: {name},").replace("weight: 1", weight)
+    for name, weight in (("buy.high", "weight: 1"), ("buy.low", "weight: 2"))
+)
+
+
+def test_several_routes_carry_one_edge_each_with_its_class_and_api() -> None:
+    found = shop(API_ROUTES, ABOVE)
+    now = made(MESH, found, API, InFlightCap(40, 60))
+    assert MESH.settings(now, API)[Knob.IN_FLIGHT_CAP] == InFlightCap(40, 60)
+    assert only_policy(now, "buy.high-http-governor")["spec"]["circuitBreaker"]["maxParallelRequests"] == 60
+    apis = ("buy.high", "buy.low")
+    high, low = (place("api", caller="public", backends=BACKENDS, api=api, apis=apis) for api in apis)
+    limited = made(MESH, made(MESH, now, high, RateLimit(30.0)), low, RateLimit(10.0))
+    assert MESH.settings(limited, high)[Knob.RATE_LIMIT] == RateLimit(30.0)
+    assert MESH.settings(limited, low)[Knob.RATE_LIMIT] == RateLimit(10.0)
+    shares = BackendWeights((("api-r0", 0.4), ("api-r1", 0.6)))
+    changes = MESH.changes(found, API, shares)
+    assert {change.ref.name for change in changes} == set(apis)
+    gives_back(found, changes)
 
 
 def test_a_users_policy_of_one_rule_stays_the_one_of_that_rule() -> None:

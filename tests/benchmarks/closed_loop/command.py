@@ -14,6 +14,7 @@ from typing import NoReturn
 from rich.console import Console
 
 from governor.errors import LabError
+from governor.lab.bed.daemon import ADDRESS
 from governor.lab.document_files import load_scenario
 from governor.lab.documents import Scenario
 from governor.lab.envoy_process import envoy_version
@@ -30,6 +31,7 @@ from tests.benchmarks.table import Row, finish
 
 SEEDS = 5
 INTERRUPTED = 130
+ENVOY_GATEWAY = "envoy-gateway"
 WIDTH = 200
 """Columns of the wide table where the output is no terminal."""
 
@@ -54,7 +56,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--network", default=NETWORK, help=f"labs listen on this with .1, .2, ... after it (default: {NETWORK})"
     )
     parser.add_argument(
-        "--through", choices=["istiod"], default=None, help="configure the Envoys by this (default: by files)"
+        "--through",
+        choices=["istiod", ENVOY_GATEWAY],
+        default=None,
+        help="configure the Envoys by this (default: by files); envoy-gateway: one lab at a time, on 127.0.0.1",
     )
     parser.add_argument("--short", action="store_true", help="a smoke check of one to two minutes, as in CI")
 
@@ -67,7 +72,9 @@ def main(asked: argparse.Namespace) -> int:
     except (LabError, ValueError) as error:
         print(f"scripts/bench: {error}", file=sys.stderr)
         return 2
-    lanes = asked.lanes or os.cpu_count() or 1
+    alone = asked.through == ENVOY_GATEWAY
+    lanes = 1 if alone else asked.lanes or os.cpu_count() or 1
+    network = ADDRESS.rpartition(".")[0] if alone else asked.network
     scenarios = [load_scenario(name) for name in asked.scenario or TARGETS]
     if asked.short:
         scenarios = [smoke.shortened(load_scenario(name)) for name in smoke.SCENARIOS]
@@ -82,7 +89,7 @@ def main(asked: argparse.Namespace) -> int:
             finished.append(done)
             watch.finished(done)
 
-        whole = Lanes(lanes, asked.network, asked.tries or (1 if asked.short else TRIES)).run(trials, over)
+        whole = Lanes(lanes, network, asked.tries or (1 if asked.short else TRIES)).run(trials, over)
     every = Runs.by_scenario(scenarios, with_optimum(finished))
     judge = smoke.rows if asked.short else judged
     rows = [row for runs in every for row in judge(runs)]
@@ -102,6 +109,8 @@ def check(asked: argparse.Namespace) -> None:
     """ValueError if the options do not go together, or if the figures could not be saved hours later."""
     if asked.short and (asked.scenario or asked.arm):
         raise ValueError("--short has its own scenarios and arms: leave out --scenario and --arm")
+    if asked.through == ENVOY_GATEWAY and asked.lanes not in {None, 1}:
+        raise ValueError("--through envoy-gateway runs one lab at a time: leave out --lanes")
     if asked.json is not None and not asked.json.resolve().parent.is_dir():
         raise ValueError(f"--json {asked.json}: there is no such directory")
 

@@ -161,13 +161,17 @@ def _cost(trained: TrainedForecast) -> Iterator[Row]:
     """Milliseconds of one cycle's forecast of 10,000 synthetic services with eight days of history."""
     rng = np.random.default_rng(0)
     values = rng.gamma(20.0, 5.0, (SERVICES, 8 * 288)).astype(np.float32)
-    history = RateHistory(values, 1.7e9, 300.0)
+
+    def fresh() -> RateHistory:
+        """What a cycle has: a history that nothing was read from yet."""
+        return RateHistory(values, 1.7e9, 300.0)
+
     state = begin(trained.prior, SERVICES, HORIZONS_MIN)
-    made = forecast(history, trained, state)
+    made = forecast(fresh(), trained, state)
     came = np.zeros((SERVICES, len(HORIZONS_MIN)))
     for what, work in (
-        ("features", lambda: features(history, HORIZONS_MIN)),
-        ("all of it", lambda: forecast(history, trained, state)),
+        ("features", lambda: features(fresh(), HORIZONS_MIN)),
+        ("all of it", lambda: forecast(fresh(), trained, state)),
         ("learning from the outcomes of a step", lambda: learn(state, made.told, came)),
     ):
         spent = []
