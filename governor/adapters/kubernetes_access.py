@@ -46,6 +46,17 @@ READ: Mapping[str, tuple[Resource, ...]] = {
         (_ISTIO, "destinationrules"),
         (_ISTIO, "envoyfilters"),
         (_ISTIO, "gateways"),
+        (_ISTIO, "serviceentries"),
+        _HTTP_ROUTES,
+        _GRPC_ROUTES,
+    ),
+    "istio-ambient": (
+        (_ISTIO, "virtualservices"),
+        (_ISTIO, "destinationrules"),
+        (_ISTIO, "gateways"),
+        _HTTP_ROUTES,
+        _GRPC_ROUTES,
+        (_GATEWAY, "gateways"),
     ),
     "linkerd": (
         (_LINKERD, "servers"),
@@ -78,6 +89,12 @@ WRITE: Mapping[str, Mapping[Resource, tuple[str, ...]]] = {
         (_ISTIO, "virtualservices"): OWN,
         (_ISTIO, "destinationrules"): OWN,
         (_ISTIO, "envoyfilters"): OWN,
+    },
+    "istio-ambient": {
+        (_ISTIO, "virtualservices"): OWN,
+        (_ISTIO, "destinationrules"): OWN,
+        _HTTP_ROUTES: EDIT,
+        _GRPC_ROUTES: EDIT,
     },
     "linkerd": {
         ("", "services"): EDIT,

@@ -22,9 +22,22 @@ def installed(api: KubernetesApi, kinds: Iterable[Kind]) -> frozenset[Kind]:
     return frozenset(kind for kind in asked if kind.plural in served[kind.group, kind.version])
 
 
-def present(meshes: Sequence[Mesh], served: frozenset[Kind]) -> tuple[Mesh, ...]:
-    """Meshes whose first kind is installed, in the given order."""
-    return tuple(mesh for mesh in meshes if mesh.kinds[0] in served)
+def present(meshes: Sequence[Mesh], served: frozenset[Kind], *, named: bool = False) -> tuple[Mesh, ...]:
+    """Meshes whose first kind is installed, in the given order.
+
+    Unless they were `named` one by one, one whose objects another, more specific one reads as well gives way to
+    it: what Linkerd refuses must not be written to a route as if nobody but the Gateway API were there.
+    """
+    there = [mesh for mesh in meshes if mesh.kinds[0] in served]
+    if named:
+        return tuple(there)
+    return tuple(
+        mesh for position, mesh in enumerate(there) if not any(_covers(other, mesh) for other in there[:position])
+    )
+
+
+def _covers(special: Mesh, general: Mesh) -> bool:
+    return general.kinds[0] in special.kinds and special.kinds[0] not in general.kinds
 
 
 def snapshot(api: KubernetesApi, kinds: Iterable[Kind], namespaces: Sequence[str] = ()) -> Snapshot:

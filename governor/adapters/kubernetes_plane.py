@@ -41,6 +41,8 @@ class PlaneOptions:
     namespaces: tuple[str, ...] = ()
     """Those that are governed; empty: all."""
     confirm_s: float = 10.0
+    named: bool = False
+    """Whether somebody chose the meshes by name: all of them are asked then."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +76,7 @@ class KubernetesControlPlane:
         """Settings in force as the objects say; ControlPlaneError if the API server does not give them."""
         kinds = {*CORE, *(kind for mesh in self._options.meshes for kind in mesh.kinds)}
         served = installed(self._api, kinds)
-        meshes = present(self._options.meshes, served)
+        meshes = present(self._options.meshes, served, named=self._options.named)
         if not meshes:
             wanted = ", ".join(mesh.name for mesh in self._options.meshes)
             raise ControlPlaneError(

@@ -121,7 +121,9 @@ def kubernetes_plane(settings: Settings, fence: Callable[[], None] = lambda: Non
     # Only a replica of several must be done with a write before another may lead.
     write_s = settings.leadership.write_s if settings.leadership.enabled else None
     api = kubernetes_api(given, fence, write_s)
-    options = PlaneOptions(meshes_called(given.meshes), given.namespace, given.namespaces, given.confirm_s)
+    options = PlaneOptions(
+        meshes_called(given.meshes), given.namespace, given.namespaces, given.confirm_s, bool(given.meshes)
+    )
     events = KubernetesEvents(api, _identity())
     return KubernetesControlPlane(api, options, fence, events.tell)
 
