@@ -28,8 +28,13 @@ def envoy_binary() -> Path:
     return path
 
 
-def start_envoy(nursery: Nursery, bootstrap: Path, address: str, admin_port: int) -> Child:
-    """Start one Envoy and wait until it is ready; LabError with Envoy's own words if it is not."""
+def start_envoy(
+    nursery: Nursery, bootstrap: Path, address: str, admin_port: int, *, from_files: bool = True
+) -> Child:
+    """Start one Envoy and wait until it is ready; LabError with Envoy's own words if it is not.
+
+    Without `from_files` a control plane serves it, and a stream to that which breaks off is no refusal.
+    """
     log = bootstrap.with_name("envoy.log")
     command = [
         str(envoy_binary()),
@@ -47,8 +52,9 @@ def start_envoy(nursery: Nursery, bootstrap: Path, address: str, admin_port: int
             raise LabError(
                 f"Envoy refused its configuration {bootstrap} (exit code {child.returncode}):\n{tail(log)}"
             )
-        if refused := _refused(address, admin_port):
-            raise LabError(f"Envoy refused a file ({refused}):\n{tail(log)}")
+        if refused := _refused(address, admin_port, "rejected|failure" if from_files else "rejected"):
+            what = "a file" if from_files else "what its control plane sent"
+            raise LabError(f"Envoy refused {what} ({refused}):\n{tail(log)}")
         if _serving(address, admin_port):
             return child
         if time.monotonic() > deadline:
@@ -56,9 +62,9 @@ def start_envoy(nursery: Nursery, bootstrap: Path, address: str, admin_port: int
         time.sleep(0.02)
 
 
-def _refused(address: str, admin_port: int) -> str:
-    """Which discovery files Envoy has refused so far, as its counters; empty if none."""
-    stats = ask(address, admin_port, "/stats?filter=update_(rejected|failure)$&usedonly") or ""
+def _refused(address: str, admin_port: int, outcomes: str) -> str:
+    """What Envoy has refused so far, as its counters of `outcomes`; empty if nothing."""
+    stats = ask(address, admin_port, f"/stats?filter=update_({outcomes})$&usedonly") or ""
     return "; ".join(line for line in stats.splitlines() if line and not line.endswith(": 0"))
 
 

@@ -127,7 +127,9 @@ class MeshLab:
             self._start_services()
             for node, path in bootstraps.items():
                 port = self.layout.admin_ports[node]
-                self._envoys[node] = start_envoy(self._nursery, path, self.address, port)
+                self._envoys[node] = start_envoy(
+                    self._nursery, path, self.address, port, from_files=self.configuration.kubeconfig is None
+                )
             self._await_listeners()
             self._start_generator()
         except BaseException:

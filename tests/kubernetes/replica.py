@@ -3,7 +3,7 @@
 Arguments: kubeconfig for reading, kubeconfig for writing and for the Lease, namespace, name, file for the log. A
 line of the log is one write that the API server took: when it was begun and answered (one clock for all processes
 of the machine), the token of the term, and the resourceVersion that it made; or one that failed, and why.
-SIGTERM hands the Lease over.
+The first line says that the Lease was looked at. SIGTERM hands it over.
 """
 
 from __future__ import annotations
@@ -51,8 +51,10 @@ def main(direct: str, way: str, namespace: str, name: str, log: str) -> None:
     reads, writes = (KubernetesApi(api_client(Path(p)), RateBudget(1000.0, 1000), tries=1) for p in (direct, way))
     seeking = KubernetesApi(api_client(Path(way)), timeout_s=(TERMS.write_s / 2, TERMS.write_s / 2), tries=1)
     leadership = LeaseElector(KubernetesLeases(seeking, namespace, "lease"), name, TERMS)
+    leadership.attempt()
     leadership.start()
     with Path(log).open("w", buffering=1, encoding="utf-8") as file:
+        file.write(json.dumps({"by": name, "looked": uptime()}) + "\n")
         while not stop.wait(PAUSE_S):
             try:
                 row = write(reads, writes, leadership, Ref(CONFIG_MAP, namespace, "written"), name)

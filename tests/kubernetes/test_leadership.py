@@ -39,6 +39,10 @@ class Replica:
     def writes(self) -> list[dict[str, Any]]:
         return [row for row in self.rows() if "version" in row]
 
+    def looks(self) -> None:
+        """Return once it has looked at the Lease."""
+        until(lambda: bool(self.rows()), f"{self.name} looks")
+
     def goes_on(self) -> None:
         """Return once it has written three times more."""
         before = len(self.writes())
@@ -108,14 +112,16 @@ def replicas(bed: KubernetesBed, namespace: str, tmp_path: Path) -> Iterator[Rep
 def two(replicas: Replicas) -> tuple[Replica, Replica]:
     first = replicas.start("first")
     first.goes_on()
-    return first, replicas.start("second")
+    second = replicas.start("second")
+    second.looks()
+    first.goes_on()
+    return first, second
 
 
 def test_a_process_that_sleeps_longer_than_its_lease_writes_nothing_when_it_wakes_up(
     two: tuple[Replica, Replica], replicas: Replicas
 ) -> None:
     first, second = two
-    time.sleep(1.0)  # the second must have seen the Lease
     first.signal(signal.SIGSTOP)
     second.goes_on()
     asleep = len(first.writes())
@@ -129,7 +135,6 @@ def test_a_process_that_sleeps_longer_than_its_lease_writes_nothing_when_it_wake
 
 def test_sleeping_in_turn_they_take_turns(two: tuple[Replica, Replica], replicas: Replicas) -> None:
     first, second = two
-    time.sleep(1.0)
     for leader, other in ((first, second), (second, first)):
         leader.signal(signal.SIGSTOP)
         other.goes_on()
@@ -138,16 +143,12 @@ def test_sleeping_in_turn_they_take_turns(two: tuple[Replica, Replica], replicas
     assert replicas.never_both() == ["first", "second", "first"]
 
 
-def test_a_replica_that_is_told_to_end_hands_over_before_its_lease_runs_out(
-    two: tuple[Replica, Replica], replicas: Replicas
-) -> None:
+def test_a_replica_that_is_told_to_end_hands_over(two: tuple[Replica, Replica], replicas: Replicas) -> None:
     first, second = two
-    time.sleep(1.0)
     first.signal(signal.SIGTERM)
     second.goes_on()
     assert replicas.never_both() == ["first", "second"]
-    gap = second.writes()[0]["begun"] - first.writes()[-1]["answered"]
-    assert gap < LEASE_S
+    assert first.process.wait(PATIENCE_S) == 0
 
 
 def test_an_api_server_that_is_stopped_and_started_again(
@@ -185,7 +186,8 @@ def test_who_cannot_reach_the_server_in_time_loses_the_lease_and_its_late_write_
         first = replicas.start("first", through)
         first.goes_on()
         second = replicas.start("second")
-        time.sleep(1.0)
+        second.looks()
+        first.goes_on()
         proxy.delay_s = LEASE_S + 2.0
         second.goes_on()
         until(lambda: any("was changed meanwhile" in row.get("failed", "") for row in first.rows()), "a refusal")
@@ -197,9 +199,20 @@ def test_who_cannot_reach_the_server_in_time_loses_the_lease_and_its_late_write_
 def test_a_lease_that_is_deleted_by_hand_is_followed_by_a_new_term_and_not_by_two_leaders(
     bed: KubernetesBed, two: tuple[Replica, Replica], replicas: Replicas, namespace: str
 ) -> None:
-    time.sleep(1.0)
     lease = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease"}
     bed.api.delete({**lease, "metadata": {"name": "lease", "namespace": namespace}})
     deleted = sum(len(r.writes()) for r in two)
     until(lambda: sum(len(r.writes()) for r in two) > deleted + 20, "one of them writes again")
     until(lambda: len(replicas.never_both()) == 2, "a second term")
+
+
+def test_a_replica_that_is_told_to_end_leaves_a_lease_that_nobody_holds(
+    bed: KubernetesBed, replicas: Replicas, namespace: str
+) -> None:
+    only = replicas.start("only")
+    only.goes_on()
+    only.signal(signal.SIGTERM)
+    assert only.process.wait(PATIENCE_S) == 0
+    lease = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease"}
+    spec = bed.api.get({**lease, "metadata": {"name": "lease", "namespace": namespace}})["spec"]
+    assert (spec["holderIdentity"], spec["leaseTransitions"]) == ("", 1)

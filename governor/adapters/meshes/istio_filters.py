@@ -65,7 +65,8 @@ def high_cap_in(snapshot: Snapshot, place: Place) -> int | None:
 def high_cap_ref(place: Place) -> Ref:
     """Where the cap stands: beside the caller, whose proxies it is for."""
     name, namespace = workload_of(place)
-    return Ref(ENVOY_FILTER, namespace, f"{name}-{place.callee.name}-governor-high")
+    # Dots, which no service's name has: `a` to `b-c` is another edge than `a-b` to `c`.
+    return Ref(ENVOY_FILTER, namespace, f"{name}.{place.callee.name}.{place.callee.namespace}.governor-high")
 
 
 def limit_changes(snapshot: Snapshot, place: Place, rate: float | None) -> list[AnyChange]:

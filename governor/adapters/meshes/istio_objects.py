@@ -152,11 +152,14 @@ def refuse_own_route(snapshot: Snapshot, place: Place) -> None:
     service = place.callee
     if (route := attached_route(snapshot, place)) is not None:
         raise Inexpressible(
-            f"{route.ref} is attached to {service.host}, and a VirtualService beside it is undefined: the "
-            "Gateway API's fields are to be used"
+            f"{route.ref} is attached to {service.host}, and a VirtualService beside it is undefined: name "
+            "gateway-api in plane.kubernetes.meshes to have its route written"
         )
     if is_kubernetes_gateway(snapshot, place):
-        raise Inexpressible(f"{place.caller} is a Gateway of the Gateway API, which takes no VirtualService")
+        raise Inexpressible(
+            f"{place.caller} is a Gateway of the Gateway API, which takes no VirtualService: name gateway-api in "
+            "plane.kubernetes.meshes to have its route written"
+        )
     if gateways_of(snapshot, place):
         raise Inexpressible(
             f"no VirtualService of the gateway {place.caller} leads to {service.host}: write its route first"

@@ -13,6 +13,7 @@ from governor.adapters.inexpressible import Inexpressible
 from governor.adapters.kubernetes_edits import Change, OwnObject
 from governor.adapters.kubernetes_objects import Ref, Snapshot
 from governor.adapters.meshes.istio import MESH
+from governor.adapters.meshes.istio_filters import high_cap_ref
 from governor.adapters.meshes.istio_objects import DESTINATION_RULE, ENVOY_FILTER, VIRTUAL_SERVICE
 from governor.adapters.meshes.mesh import Place
 from governor.adapters.meshes.rules_istio import violations
@@ -340,7 +341,7 @@ def test_routes_that_lead_to_several_hosts_are_left_alone() -> None:
 def test_the_high_cap_is_for_the_callers_proxies_and_this_hosts_routes() -> None:
     where = place("api", caller_proxies=2)
     now = made(MESH, seen(ROUTES, RULE), where, InFlightCap(40, 61))
-    spec = body_of(now, ENVOY_FILTER, "web-api-governor-high")
+    spec = body_of(now, ENVOY_FILTER, "web.api.shop.governor-high")
     assert spec["workloadSelector"] == {"labels": {"app": "web"}}
     first, *routes = spec["configPatches"]
     (threshold,) = first["patch"]["value"]["circuit_breakers"]["thresholds"]
@@ -353,7 +354,13 @@ def test_the_high_cap_is_for_the_callers_proxies_and_this_hosts_routes() -> None
     plain = ROUTES.replace("name: high", "name: fast")
     assert "is called `high`" in refused(seen(plain), InFlightCap(None, 5))
     gone = MESH.changes(now, where, InFlightCap(None, None))
-    assert OwnObject(Ref(ENVOY_FILTER, "shop", "web-api-governor-high"), None) in gone
+    assert OwnObject(Ref(ENVOY_FILTER, "shop", "web.api.shop.governor-high"), None) in gone
+
+
+def test_no_two_edges_share_one_high_cap() -> None:
+    edges = [("a", "b-c", "shop"), ("a-b", "c", "shop"), ("a", "b", "c"), ("a", "b", "shop")]
+    places = [place(name, namespace, caller=f"{caller}.shop") for caller, name, namespace in edges]
+    assert len({high_cap_ref(where) for where in places}) == len(edges)
 
 
 def test_ports_are_those_of_a_service_entry_where_there_is_no_service() -> None:
@@ -363,7 +370,7 @@ def test_ports_are_those_of_a_service_entry_where_there_is_no_service() -> None:
     """
     where = place("api", caller="ingress.shop")
     now = made(MESH, cluster(f"{entry}\n---\n{ROUTES}", MESH.kinds), where, InFlightCap(None, 5))
-    spec = body_of(now, ENVOY_FILTER, "ingress-api-governor-high")
+    spec = body_of(now, ENVOY_FILTER, "ingress.api.shop.governor-high")
     vhost = spec["configPatches"][1]["match"]["routeConfiguration"]["vhost"]
     assert vhost == {"name": "api.shop.svc.cluster.local:8080", "route": {"name": "high"}}
     # Nobody else of the namespace calls this service, or the cap would not be asked for.
