@@ -50,6 +50,8 @@ PASSIVE = Block(
 )
 RETRY = Block(("retry",), {"numRetries": 2})
 HTTP_TIMEOUT = Block(("timeout", "http"))
+UNLIMITED = 4_294_967_295
+"""The largest limit that there can be, and the only way to have none: what is left out is 1024."""
 ENVOYS_MAX_EJECTION = 0.1
 """What a maxEjectionPercent of 0 comes to."""
 
@@ -91,8 +93,7 @@ def cap_edits(site: Site, each_class: int | None, proxies: int) -> list[Edit]:
 
 def cap_in(site: Site, proxies: int) -> int | None:
     """The inverse of `cap_edits`."""
-    each = _said(site, BREAKER, "maxParallelRequests")
-    return None if each is ABSENT else int(each) * proxies * site.clusters
+    return _total(site, "maxParallelRequests", proxies)
 
 
 def limit_edits(site: Site, value: ConnectionLimits, proxies: int) -> list[Edit]:
@@ -106,10 +107,14 @@ def limit_edits(site: Site, value: ConnectionLimits, proxies: int) -> list[Edit]
 
 def limits_in(site: Site, proxies: int) -> ConnectionLimits | None:
     """The inverse of `limit_edits`."""
-    found = [_said(site, BREAKER, key) for key in ("maxConnections", "maxPendingRequests")]
-    if all(each is ABSENT for each in found):
-        return None
-    return ConnectionLimits(*(None if each is ABSENT else int(each) * proxies * site.clusters for each in found))
+    found = [_total(site, key, proxies) for key in ("maxConnections", "maxPendingRequests")]
+    return None if found == [None, None] else ConnectionLimits(*found)
+
+
+def _total(site: Site, key: str, proxies: int) -> int | None:
+    """The limit over all proxies and clusters; None if there is none."""
+    each = _said(site, BREAKER, key)
+    return None if each is ABSENT or int(each) >= UNLIMITED else int(each) * proxies * site.clusters
 
 
 def _each(site: Site, total: int | None, proxies: int) -> int | None:

@@ -20,8 +20,8 @@ Document = dict[str, Any]
 CLASS = "lab"
 GATEWAY = "gateway.networking.k8s.io/v1"
 ENVOY = "gateway.envoyproxy.io/v1alpha1"
-OPEN = 1_000_000
-"""Circuit breakers wide open: Envoy Gateway's own defaults (1024) are active limits."""
+OPEN = 4_294_967_295
+"""The largest value, for no limit: Envoy Gateway's own defaults (1024) are active limits."""
 _POLICIES = {"least_request": "LeastRequest", "round_robin": "RoundRobin", "random": "Random"}
 _HIGH = {"name": "x-priority", "value": "high"}
 

@@ -316,6 +316,15 @@ def test_limits_are_each_proxys_part_rounded_up() -> None:
     assert only_policy(now, "api-http-governor")["spec"]["circuitBreaker"]["maxParallelRequests"] == 32
 
 
+def test_the_largest_limit_is_none() -> None:
+    found = shop(ROUTE, ABOVE.replace("500", "4294967295").replace("70", "4294967295"))
+    said = MESH.settings(found, TWO)
+    assert Knob.IN_FLIGHT_CAP not in said
+    assert said[Knob.CONNECTION_LIMITS] == ConnectionLimits(None, 2048)
+    now = made(MESH, found, TWO, InFlightCap(40, 60))
+    assert only_policy(now, "api-http-governor")["spec"]["circuitBreaker"]["maxConnections"] == 4294967295
+
+
 def test_backends_with_filters_count_apart() -> None:
     text = ROUTE.replace("weight: 1}", "weight: 1, filters: [{type: RequestHeaderModifier}]}")
     found = shop(text)
