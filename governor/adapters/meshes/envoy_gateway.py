@@ -104,8 +104,7 @@ def _edits(sites: Sequence[Site], place: Place, value: KnobValue) -> list[tuple[
             only = classes.only(sites)
             return [(only, leaves.limit_edits(only, value, place.caller_proxies))]
         case InFlightCap():
-            caps = classes.caps_of(sites, value)
-            return [(site, leaves.cap_edits(site, caps[site], place.caller_proxies)) for site in sites]
+            return classes.cap_edits(sites, value, place.caller_proxies)
     return [(site, _alike(site, value, routed=_in_routes(sites, "retry"))) for site in sites]
 
 

@@ -8,9 +8,10 @@ rule (or the route, if it has one policy for all of it) that is called `high`, o
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from governor.adapters.inexpressible import Inexpressible
+from governor.adapters.kubernetes_edits import Edit
 from governor.adapters.meshes import envoy_gateway_leaves as leaves
 from governor.adapters.meshes.envoy_gateway_policies import Site
 from governor.adapters.meshes.mesh import Place
@@ -20,22 +21,25 @@ HIGH = "high"
 _OF_HIGH = re.compile(rf"(.*[-.])?{HIGH}")
 
 
-def caps_of(sites: Sequence[Site], value: InFlightCap) -> Mapping[Site, int | None]:
-    """The cap of each site. Without a rule of the high class its requests count in the cap of all others."""
+def cap_edits(sites: Sequence[Site], value: InFlightCap, proxies: int) -> list[tuple[Site, list[Edit]]]:
+    """The edits of each site's policy. Without a rule of the high class its requests count in the cap of all."""
     high, others = _by_class(sites)
     for rules in (high, others):
         if len(rules) > 1:
             raise _counts_apart(rules, "are of one class")
     if value.default is None and value.high is not None and not high:
         raise Inexpressible(f"no rule ({_names(sites)}) is called `{HIGH}`, so the high class has no cap")
-    return dict.fromkeys(high, value.high) | dict.fromkeys(others, value.default)
+    return [
+        *((site, leaves.roomy_cap_edits(site, value.high, proxies)) for site in high),
+        *((site, leaves.cap_edits(site, value.default, proxies)) for site in others),
+    ]
 
 
 def caps_in(sites: Sequence[Site], proxies: int) -> InFlightCap | None:
-    """The inverse of `caps_of`; classes that share a rule have the same cap."""
+    """The inverse of `cap_edits`; classes that share a rule have the same cap."""
     high, others = _by_class(sites)
-    default = leaves.cap_in((others or high)[-1], proxies)
-    of_high = leaves.cap_in((high or others)[-1], proxies)
+    of_high = leaves.roomy_cap_in(high[-1], proxies) if high else leaves.cap_in(others[-1], proxies)
+    default = leaves.cap_in(others[-1], proxies) if others else of_high
     return None if default is None and of_high is None else InFlightCap(default, of_high)
 
 

@@ -52,6 +52,8 @@ RETRY = Block(("retry",), {"numRetries": 2})
 HTTP_TIMEOUT = Block(("timeout", "http"))
 UNLIMITED = 4_294_967_295
 """The largest limit that there can be, and the only way to have none: what is left out is 1024."""
+BURST = 6.0
+"""Standard deviations of room in a cap of the high class."""
 ENVOYS_MAX_EJECTION = 0.1
 """What a maxEjectionPercent of 0 comes to."""
 
@@ -86,14 +88,41 @@ def _said(site: Site, block: Block, key: str, otherwise: Any = ABSENT) -> Any:
     return otherwise if site.said(block.path) is ABSENT else block.filled_in[key]
 
 
-def cap_edits(site: Site, each_class: int | None, proxies: int) -> list[Edit]:
+def cap_edits(site: Site, cap: int | None, proxies: int) -> list[Edit]:
     """The cap of the requests that this site's rule takes."""
-    return edits_in(site, BREAKER, {"maxParallelRequests": _each(site, each_class, proxies)})
+    return edits_in(site, BREAKER, {"maxParallelRequests": _each(site, cap, proxies)})
 
 
 def cap_in(site: Site, proxies: int) -> int | None:
     """The inverse of `cap_edits`."""
     return _total(site, "maxParallelRequests", proxies)
+
+
+def roomy_cap_edits(site: Site, cap: int | None, proxies: int) -> list[Edit]:
+    """As `cap_edits`, for a cap that is not meant to be filled but to leave room for bursts.
+
+    Where clusters share it, each has the room of its own bursts: of n = h + 6 sqrt(h) one of k has
+    h / k + 6 sqrt(h / k), for requests do not spread evenly.
+    """
+    if cap is None or site.clusters == 1:
+        return cap_edits(site, cap, proxies)
+    _each(site, cap, proxies)
+    usual = _usual(cap / proxies) / site.clusters
+    return edits_in(site, BREAKER, {"maxParallelRequests": max(1, round(usual + BURST * math.sqrt(usual)))})
+
+
+def roomy_cap_in(site: Site, proxies: int) -> int | None:
+    """The inverse of `roomy_cap_edits`."""
+    each = _said(site, BREAKER, "maxParallelRequests")
+    if each is ABSENT or int(each) >= UNLIMITED or site.clusters == 1:
+        return cap_in(site, proxies)
+    usual = _usual(int(each)) * site.clusters
+    return round(proxies * (usual + BURST * math.sqrt(usual)))
+
+
+def _usual(cap: float) -> float:
+    """H of cap = h + BURST sqrt(h)."""
+    return (math.sqrt(cap + BURST**2 / 4.0) - BURST / 2.0) ** 2
 
 
 def limit_edits(site: Site, value: ConnectionLimits, proxies: int) -> list[Edit]:

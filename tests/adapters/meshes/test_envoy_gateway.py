@@ -316,6 +316,21 @@ def test_limits_are_each_proxys_part_rounded_up() -> None:
     assert only_policy(now, "api-http-governor")["spec"]["circuitBreaker"]["maxParallelRequests"] == 32
 
 
+@pytest.mark.parametrize(("high", "each"), [(66, 40), (16, 10), (400, 221), (1, 1)])
+def test_clusters_that_share_the_cap_of_the_high_class_each_have_room_for_bursts(high: int, each: int) -> None:
+    found = shop(API_ROUTES.replace("weight: 3}", "weight: 3, filters: [{type: RequestHeaderModifier}]}"))
+    now = made(MESH, found, API, InFlightCap(44, high))
+    caps = [
+        only_policy(now, f"{name}-http-governor")["spec"]["circuitBreaker"]["maxParallelRequests"]
+        for name in ("buy.high", "buy.low")
+    ]
+    assert caps == [each, 22]
+    read = MESH.settings(now, API)[Knob.IN_FLIGHT_CAP]
+    assert isinstance(read, InFlightCap)
+    assert read.default == 44
+    assert read.high == pytest.approx(high, abs=1)
+
+
 def test_the_largest_limit_is_none() -> None:
     found = shop(ROUTE, ABOVE.replace("500", "4294967295").replace("70", "4294967295"))
     said = MESH.settings(found, TWO)
