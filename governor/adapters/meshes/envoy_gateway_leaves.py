@@ -53,7 +53,7 @@ HTTP_TIMEOUT = Block(("timeout", "http"))
 UNLIMITED = 4_294_967_295
 """The largest limit that there can be, and the only way to have none: what is left out is 1024."""
 BURST = 6.0
-"""Standard deviations of room in a cap of the high class."""
+"""Standard deviations that a cap of the high class leaves for bursts (`decide/in_flight_cap.py`)."""
 ENVOYS_MAX_EJECTION = 0.1
 """What a maxEjectionPercent of 0 comes to."""
 
@@ -121,7 +121,7 @@ def roomy_cap_in(site: Site, proxies: int) -> int | None:
 
 
 def _usual(cap: float) -> float:
-    """H of cap = h + BURST sqrt(h)."""
+    """What is in flight without a burst: h of cap = h + BURST sqrt(h)."""
     return (math.sqrt(cap + BURST**2 / 4.0) - BURST / 2.0) ** 2
 
 
