@@ -59,9 +59,10 @@ class Istio:
         if of_ambient(snapshot, place):
             return {}
         found: dict[Knob, KnobValue | None] = {}
-        high = filters.high_cap_in(snapshot, place)
+        counting = routes.counting(snapshot, place)
+        high = filters.high_cap_in(snapshot, counting)
         with suppress(Inexpressible):
-            found |= rule.settings(snapshot, place, high)
+            found |= rule.settings(snapshot, counting, high)
         with suppress(Inexpressible):
             found |= routes.settings(snapshot, place, found.get(Knob.RETRIES))
         limit = filters.limit_in(snapshot, place)
@@ -94,9 +95,12 @@ def _changes(snapshot: Snapshot, place: Place, value: KnobValue) -> Sequence[Any
                 raise Inexpressible(f"the pods of {place.callee.host} have no sidecars that could count requests")
             made = filters.limit_changes(snapshot, place, rate)
         case InFlightCap():
-            made = rule.policy_changes(snapshot, place, value)
-            made += filters.high_cap_changes(snapshot, place, value.high)
-        case ConnectionLimits() | OutlierDetection():
+            counting = routes.counting(snapshot, place)
+            made = rule.policy_changes(snapshot, counting, value)
+            made += filters.high_cap_changes(snapshot, counting, value.high)
+        case ConnectionLimits():
+            made = rule.policy_changes(snapshot, routes.counting(snapshot, place), value)
+        case OutlierDetection():
             made = rule.policy_changes(snapshot, place, value)
     return made
 

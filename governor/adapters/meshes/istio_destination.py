@@ -56,10 +56,10 @@ def settings(snapshot: Snapshot, place: Place, high: int | None = None) -> dict[
     found = destination_rule(snapshot, place)
     policy = policy_of(found[1] if found else None)
     budget = budget_in(policy)
-    cap = InFlightCap(over_all(leaf(policy, MAX_REQUESTS), place.caller_proxies), high)
+    cap = InFlightCap(over_all(leaf(policy, MAX_REQUESTS), place.counters), high)
     limits = ConnectionLimits(
-        over_all(leaf(policy, MAX_CONNECTIONS), place.caller_proxies),
-        over_all(leaf(policy, MAX_PENDING), place.caller_proxies),
+        over_all(leaf(policy, MAX_CONNECTIONS), place.counters),
+        over_all(leaf(policy, MAX_PENDING), place.counters),
     )
     return {
         Knob.RETRIES: None if budget is None else RetryPolicy(None, budget),
@@ -74,10 +74,10 @@ PolicyValue = InFlightCap | ConnectionLimits | OutlierDetection
 
 def policy_changes(snapshot: Snapshot, place: Place, value: PolicyValue) -> list[AnyChange]:
     """The cap of priority DEFAULT, connections and requests that wait for one, or outlier detection."""
-    return rule_changes(snapshot, place, partial(policy_leaves, value, place.caller_proxies))
+    return rule_changes(snapshot, place, partial(policy_leaves, value, place.counters))
 
 
-def policy_leaves(value: PolicyValue, proxies: int, policy: Mapping[str, Any]) -> Leaves:
+def policy_leaves(value: PolicyValue, proxies: float, policy: Mapping[str, Any]) -> Leaves:
     """The leaves of such a value over the traffic policy that is there, for each of the client's proxies."""
     match value:
         case OutlierDetection():
@@ -156,7 +156,7 @@ def budget_in(policy: Mapping[str, Any]) -> float | None:
     return None if percent is None else float(percent) / 100
 
 
-def per_proxy(total: int | None, proxies: int) -> int | None:
+def per_proxy(total: int | None, proxies: float) -> int | None:
     """Each proxy's part, rounded up; Inexpressible for 0, which Istio reads as no limit."""
     if total is None:
         return None
@@ -165,6 +165,6 @@ def per_proxy(total: int | None, proxies: int) -> int | None:
     return math.ceil(total / proxies)
 
 
-def over_all(each: int | None, proxies: int) -> int | None:
+def over_all(each: int | None, proxies: float) -> int | None:
     """What the proxies allow together; None if they set no limit."""
-    return each * proxies if each else None
+    return round(each * proxies) if each else None

@@ -15,7 +15,7 @@ from governor.adapters.kubernetes_edits import AnyChange, OwnObject
 from governor.adapters.kubernetes_objects import Body, Ref, Snapshot
 from governor.adapters.meshes.durations import seconds
 from governor.adapters.meshes.istio_callers import gateways_of, ports_of, selector_of, workload_of
-from governor.adapters.meshes.istio_destination import per_proxy
+from governor.adapters.meshes.istio_destination import over_all, per_proxy
 from governor.adapters.meshes.istio_objects import ENVOY_FILTER
 from governor.adapters.meshes.istio_patches import (
     RATE_LIMIT_FILTER,
@@ -44,7 +44,7 @@ def high_cap_changes(snapshot: Snapshot, place: Place, high: int | None) -> list
         )
     if gateways_of(snapshot, place):
         raise Inexpressible(f"{place.caller} is a gateway: caps of priority HIGH are for callers with a sidecar")
-    requests = per_proxy(high, place.caller_proxies)
+    requests = per_proxy(high, place.counters)
     assert requests is not None
     patches = high_priority_cap(place.callee.host, requests, ports_of(snapshot, place.callee))
     spec: dict[str, Any] = {"configPatches": patches}
@@ -58,7 +58,7 @@ def high_cap_in(snapshot: Snapshot, place: Place) -> int | None:
     """The cap of priority HIGH over all of the caller's proxies."""
     for patch in _patches(snapshot.get(high_cap_ref(place))):
         for threshold in patch.get("circuit_breakers", {}).get("thresholds", ()):
-            return int(threshold["max_requests"]) * place.caller_proxies
+            return over_all(int(threshold["max_requests"]), place.counters)
     return None
 
 

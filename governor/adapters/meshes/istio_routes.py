@@ -7,6 +7,8 @@ reference (HTTPRoute, HTTPRetry); the webhook's rules are those of 1.31.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -38,6 +40,20 @@ def routes_of(snapshot: Snapshot, place: Place) -> tuple[Found | None, Routes]:
     """The VirtualService of this edge, and its entries that lead to the callee only."""
     found = virtual_service(snapshot, place)
     return found, [] if found is None else entries(found, place.callee)
+
+
+def counting(snapshot: Snapshot, place: Place) -> Place:
+    """The place with the clusters over which its requests are spread.
+
+    A limit counts in each cluster, and a route that splits has a cluster for each subset: what each may have is
+    the whole over 1 / (largest share), so that no subset gets less than its part.
+    """
+    with suppress(Inexpressible):
+        _, leading = routes_of(snapshot, place)
+        weights = [float(route.get("weight", 0)) for route in leading[-1][1]["route"]] if leading else []
+        if len(weights) > 1 and sum(weights) > 0:
+            return replace(place, clusters=sum(weights) / max(weights))
+    return place
 
 
 def settings(snapshot: Snapshot, place: Place, budget: KnobValue | None) -> dict[Knob, KnobValue | None]:

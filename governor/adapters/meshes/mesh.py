@@ -49,12 +49,19 @@ class Place:
     """Names of the edge's backends in the index: subsets, versions or services."""
     caller_proxies: int = 1
     """Proxies of the caller, for limits that each proxy counts by itself."""
+    clusters: float = 1.0
+    """Clusters of a proxy over which its requests are spread, each counting by itself; set by a mesh's file."""
     callee_proxies: int = 1
     """Proxies of the callee."""
     api: str | None = None
     """The API, where the knob sits on one."""
     apis: tuple[str, ...] = ()
     """All APIs that enter by this edge, `api` among them."""
+
+    @property
+    def counters(self) -> float:
+        """How many count by themselves: what each may have is the whole over this."""
+        return self.caller_proxies * self.clusters
 
 
 class Mesh(Protocol):

@@ -39,8 +39,10 @@ API_SERVER = Program(
 )
 ISTIOD = Program("istiod", "istio.io/istio/pilot/cmd/pilot-discovery")
 ENVOY_GATEWAY = Program("envoy-gateway", "github.com/envoyproxy/gateway/cmd/envoy-gateway")
+KUSTOMIZE = Program("kustomize", "sigs.k8s.io/kustomize/kustomize/v5")
+"""Builds the manifests of deploy/, where no kubectl is installed, which brings it."""
 KUBERNETES = (ETCD, API_SERVER)
-PROGRAMS = (*KUBERNETES, ISTIOD, ENVOY_GATEWAY)
+PROGRAMS = (*KUBERNETES, ISTIOD, ENVOY_GATEWAY, KUSTOMIZE)
 
 
 def cache() -> Path:
