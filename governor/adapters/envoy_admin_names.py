@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
+from collections.abc import Sequence
 from functools import cache
 
 from governor.adapters.dialects import dialect
+from governor.domain import MeshIndex
 from governor.observe.index import EdgeName
 
 LIMIT_PREFIX = "limit."
@@ -39,3 +42,25 @@ def service_of_pod(pod: str) -> str:
     """Name of the workload: a pod's name without the ordinal of a StatefulSet or the hashes of a Deployment."""
     found = _POD.match(pod)
     return found["service"] if found else pod
+
+
+def services_by_name(services: Sequence[str]) -> dict[str, int]:
+    """Positions of services by name, and by the first part of a cluster's host where no other begins so.
+
+    A workload's own page gives the short name; the proxies of its callers give the host.
+    """
+    short = Counter(name.partition(".")[0] for name in services if ".svc" in name)
+    found = {name.partition(".")[0]: i for i, name in enumerate(services) if ".svc" in name}
+    found = {name: i for name, i in found.items() if short[name] == 1}
+    return found | {name: i for i, name in enumerate(services)}
+
+
+def callees_by_backend(index: MeshIndex) -> dict[str, int]:
+    """Positions of the callee of each backend, where backends of that name have one callee alone.
+
+    Where a gateway splits an edge between Services, the work that is sent to its callee is done by all of them.
+    """
+    found: dict[str, set[int]] = {}
+    for name, edge in zip(index.backends, index.backend_edge.tolist(), strict=True):
+        found.setdefault(name, set()).add(int(index.edge_callee[edge]))
+    return {name: next(iter(callees)) for name, callees in found.items() if len(callees) == 1}

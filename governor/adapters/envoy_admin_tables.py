@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from governor.adapters.envoy_admin_names import LIMIT_PREFIX
+from governor.adapters.envoy_admin_names import LIMIT_PREFIX, callees_by_backend, services_by_name
 from governor.adapters.envoy_admin_series import Series
 from governor.domain import GapReason, MeshIndex, RateSamples
 from governor.observe.counters import counter_rates, gauge_means, restarts, steps
@@ -52,28 +51,6 @@ class _Folded:
     reset: Flags
     infinite: Flags
     level: Floats
-
-
-def services_by_name(services: Sequence[str]) -> dict[str, int]:
-    """Positions of services by name, and by the first part of a cluster's host where no other begins so.
-
-    A workload's own page gives the short name; the proxies of its callers give the host.
-    """
-    short = Counter(name.partition(".")[0] for name in services if ".svc" in name)
-    found = {name.partition(".")[0]: i for i, name in enumerate(services) if ".svc" in name}
-    found = {name: i for name, i in found.items() if short[name] == 1}
-    return found | {name: i for i, name in enumerate(services)}
-
-
-def callees_by_backend(index: MeshIndex) -> dict[str, int]:
-    """Positions of the callee of each backend, where backends of that name have one callee alone.
-
-    Where a gateway splits an edge between Services, the work that is sent to its callee is done by all of them.
-    """
-    found: dict[str, set[int]] = {}
-    for name, edge in zip(index.backends, index.backend_edge.tolist(), strict=True):
-        found.setdefault(name, set()).add(int(index.edge_callee[edge]))
-    return {name: next(iter(callees)) for name, callees in found.items() if len(callees) == 1}
 
 
 class RowFinder:

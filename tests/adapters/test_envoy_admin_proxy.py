@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from governor.adapters.envoy_admin_names import callees_by_backend, services_by_name
 from governor.adapters.envoy_admin_proxy import Node, Proxy, hosts_in, node_in, services_in
 from governor.adapters.envoy_admin_series import Series, SeriesBook
 from governor.adapters.envoy_admin_subsets import with_backends
-from governor.adapters.envoy_admin_tables import RowFinder, Sheet, Tables, callees_by_backend, services_by_name
+from governor.adapters.envoy_admin_tables import RowFinder, Sheet, Tables
 from governor.observe.index import EdgeName, mesh_index
 
 API, WEB = "api.shop.svc.cluster.local", "web.shop.svc.cluster.local"
