@@ -16,6 +16,7 @@ from typing import Any
 
 from governor.adapters.inexpressible import Inexpressible
 from governor.adapters.kubernetes_edits import ABSENT, Edit, FieldPath, value_at
+from governor.adapters.meshes.bursts import part, whole
 from governor.adapters.meshes.durations import gateway_duration, seconds
 from governor.adapters.meshes.envoy_gateway_policies import Site
 from governor.knobs import ConnectionLimits, OutlierDetection, RetryPolicy, Timeout
@@ -52,8 +53,6 @@ RETRY = Block(("retry",), {"numRetries": 2})
 HTTP_TIMEOUT = Block(("timeout", "http"))
 UNLIMITED = 4_294_967_295
 """The largest limit that there can be, and the only way to have none: what is left out is 1024."""
-BURST = 6.0
-"""Standard deviations that a cap of the high class leaves for bursts (`decide/in_flight_cap.py`)."""
 ENVOYS_MAX_EJECTION = 0.1
 """What a maxEjectionPercent of 0 comes to."""
 
@@ -101,14 +100,12 @@ def cap_in(site: Site, proxies: int) -> int | None:
 def roomy_cap_edits(site: Site, cap: int | None, proxies: int) -> list[Edit]:
     """As `cap_edits`, for a cap that is not meant to be filled but to leave room for bursts.
 
-    Where clusters share it, each has the room of its own bursts: of n = h + 6 sqrt(h) one of k has
-    h / k + 6 sqrt(h / k), for requests do not spread evenly.
+    Where clusters share it, each has the room of its own bursts (`bursts`).
     """
     if cap is None or site.clusters == 1:
         return cap_edits(site, cap, proxies)
     _each(site, cap, proxies)
-    usual = _usual(cap / proxies) / site.clusters
-    return edits_in(site, BREAKER, {"maxParallelRequests": max(1, round(usual + BURST * math.sqrt(usual)))})
+    return edits_in(site, BREAKER, {"maxParallelRequests": part(cap / proxies, site.clusters)})
 
 
 def roomy_cap_in(site: Site, proxies: int) -> int | None:
@@ -116,13 +113,7 @@ def roomy_cap_in(site: Site, proxies: int) -> int | None:
     each = _said(site, BREAKER, "maxParallelRequests")
     if each is ABSENT or int(each) >= UNLIMITED or site.clusters == 1:
         return cap_in(site, proxies)
-    usual = _usual(int(each)) * site.clusters
-    return round(proxies * (usual + BURST * math.sqrt(usual)))
-
-
-def _usual(cap: float) -> float:
-    """What is in flight without a burst: h of cap = h + BURST sqrt(h)."""
-    return (math.sqrt(cap + BURST**2 / 4.0) - BURST / 2.0) ** 2
+    return round(proxies * whole(int(each), site.clusters))
 
 
 def limit_edits(site: Site, value: ConnectionLimits, proxies: int) -> list[Edit]:

@@ -13,9 +13,9 @@ from typing import Any
 from governor.adapters.inexpressible import Inexpressible
 from governor.adapters.kubernetes_edits import AnyChange, OwnObject
 from governor.adapters.kubernetes_objects import Body, Ref, Snapshot
+from governor.adapters.meshes.bursts import part, whole
 from governor.adapters.meshes.durations import seconds
 from governor.adapters.meshes.istio_callers import gateways_of, ports_of, selector_of, workload_of
-from governor.adapters.meshes.istio_destination import over_all, per_proxy
 from governor.adapters.meshes.istio_objects import ENVOY_FILTER
 from governor.adapters.meshes.istio_patches import (
     RATE_LIMIT_FILTER,
@@ -44,8 +44,9 @@ def high_cap_changes(snapshot: Snapshot, place: Place, high: int | None) -> list
         )
     if gateways_of(snapshot, place):
         raise Inexpressible(f"{place.caller} is a gateway: caps of priority HIGH are for callers with a sidecar")
-    requests = per_proxy(high, place.counters)
-    assert requests is not None
+    if high < 1:
+        raise Inexpressible("Envoy reads a cap of 0 as none may pass")
+    requests = part(high / place.caller_proxies, place.clusters)
     patches = high_priority_cap(place.callee.host, requests, ports_of(snapshot, place.callee))
     spec: dict[str, Any] = {"configPatches": patches}
     if labels := selector_of(snapshot, *workload_of(place)):
@@ -58,7 +59,7 @@ def high_cap_in(snapshot: Snapshot, place: Place) -> int | None:
     """The cap of priority HIGH over all of the caller's proxies."""
     for patch in _patches(snapshot.get(high_cap_ref(place))):
         for threshold in patch.get("circuit_breakers", {}).get("thresholds", ()):
-            return over_all(int(threshold["max_requests"]), place.counters)
+            return round(place.caller_proxies * whole(int(threshold["max_requests"]), place.clusters))
     return None
 
 
