@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Writes what every mesh can say into docs/control-planes.md, from policies/capabilities/*.yaml.
 
-With a file that tests/kubernetes wrote (GOVERNOR_CAPABILITIES=FILE scripts/test tests/kubernetes) also what those
+With a file that tests/kubernetes wrote (CAPABILITIES_FILE=FILE scripts/test tests/kubernetes) also what those
 tests have shown on a real API server: scripts/control_planes.py FILE.
 """
 

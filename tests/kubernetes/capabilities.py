@@ -6,7 +6,7 @@ import json
 import os
 from pathlib import Path
 
-FILE = "GOVERNOR_CAPABILITIES"
+FILE = "CAPABILITIES_FILE"
 """Names the file that lines are added to; nothing is kept without it."""
 
 

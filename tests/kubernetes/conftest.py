@@ -23,9 +23,9 @@ from governor.lab.bed.programs import ENVOY_GATEWAY, ISTIOD, KUBERNETES, Program
 from governor.lab.sockets import require_free
 
 HERE = Path(__file__).parent
-OWN_CLUSTER = "GOVERNOR_TEST_KUBECONFIG"
+OWN_CLUSTER = "TEST_KUBECONFIG"
 """Names the kubeconfig of a cluster to test against instead of the bed's API server."""
-MUST_RUN = "GOVERNOR_E2E"
+MUST_RUN = "E2E_MUST_RUN"
 """Set by scripts/e2e: what is missing fails the test instead of skipping it."""
 USERS = ("reader", "writer", "stranger")
 
@@ -98,7 +98,7 @@ def bed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KubernetesBed]:
 
 @pytest.fixture(scope="session")
 def cluster(request: pytest.FixtureRequest) -> Cluster:
-    """The cluster that GOVERNOR_TEST_KUBECONFIG names, else the bed's; every definition is installed."""
+    """The cluster that TEST_KUBECONFIG names, else the bed's; every definition is installed."""
     own = os.environ.get(OWN_CLUSTER)
     if own:
         api = KubernetesApi.from_kubeconfig(Path(own))

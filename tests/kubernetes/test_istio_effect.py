@@ -37,9 +37,10 @@ from .traffic import eventually, under_load
 WEB = "web.shop.svc.cluster.local"
 INTO_WEB = f"ingress.shop|{WEB}"
 EDGE = Target(TargetKind.EDGE, INTO_WEB)
+# Limits count in the cluster of each of the two subsets: half of each, of priority HIGH with room for bursts.
 VALUES: list[tuple[Knob, KnobValue]] = [
-    (Knob.IN_FLIGHT_CAP, InFlightCap(41, 61)),
-    (Knob.CONNECTION_LIMITS, ConnectionLimits(101, 21)),
+    (Knob.IN_FLIGHT_CAP, InFlightCap(42, 61)),
+    (Knob.CONNECTION_LIMITS, ConnectionLimits(102, 22)),
     (Knob.OUTLIER_DETECTION, OutlierDetection(0.31, 7)),
     (Knob.RETRIES, RetryPolicy(1, 0.15)),
     (Knob.TIMEOUT, Timeout(1.501, 0.401)),
@@ -84,10 +85,10 @@ def in_force(lab: MeshLab) -> bool:
     actions = {route["name"]: route["route"] for route in routes}
     weights = [part["weight"] for part in actions["main"]["weighted_clusters"]["clusters"]]
     return (
-        limits["DEFAULT"].get("max_requests") == 41
-        and limits.get("HIGH", {}).get("max_requests") == 61
-        and limits["DEFAULT"].get("max_connections") == 101
-        and limits["DEFAULT"].get("max_pending_requests") == 21
+        limits["DEFAULT"].get("max_requests") == 21
+        and limits.get("HIGH", {}).get("max_requests") == 37
+        and limits["DEFAULT"].get("max_connections") == 51
+        and limits["DEFAULT"].get("max_pending_requests") == 11
         and limits["DEFAULT"].get("retry_budget", {}).get("budget_percent") == {"value": 15}
         and cluster["outlier_detection"].get("max_ejection_percent") == 31
         and cluster["outlier_detection"].get("consecutive_5xx") == 7

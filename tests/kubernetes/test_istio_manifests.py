@@ -21,7 +21,7 @@ from .istio_cluster import Document, Governed, service, values
 
 pytestmark = pytest.mark.usefixtures("istiod")
 HERE = Path(__file__).resolve()
-SHARED = Path(os.environ.get("GOVERNOR_SHARED", HERE.parents[3] / "shared")) / "manifests" / "istio"
+SHARED = Path(os.environ.get("SHARED_FOLDER", HERE.parents[3] / "shared")) / "manifests" / "istio"
 KINDS = {"VirtualService", "DestinationRule", "EnvoyFilter", "Gateway"}
 SERVICES = ("web", "istio-ingressgateway", "stock", "checkout", "cart", "search", "catalog")
 CALLERS = ("web", "istio-ingressgateway")
@@ -51,7 +51,7 @@ REAL = [
     for n, part in enumerate(rounds(path))
 ] or [
     pytest.param(
-        [], marks=pytest.mark.skip(reason="no folder of real manifests beside the checkout (GOVERNOR_SHARED)")
+        [], marks=pytest.mark.skip(reason="no folder of real manifests beside the checkout (SHARED_FOLDER)")
     )
 ]
 

@@ -25,7 +25,7 @@ from governor.adapters.meshes.mesh import Mesh, Place, Service
 from governor.knobs import KnobValue
 
 HERE = Path(__file__).resolve()
-SHARED = Path(os.environ.get("GOVERNOR_SHARED", HERE.parents[4] / "shared"))
+SHARED = Path(os.environ.get("SHARED_FOLDER", HERE.parents[4] / "shared"))
 
 
 def cluster(text: str, kinds: Sequence[Kind]) -> Snapshot:
@@ -92,5 +92,5 @@ def shared_manifests(*folders: str) -> list[Path]:
 
 needs_manifests = pytest.mark.skipif(
     not (SHARED / "manifests").is_dir(),
-    reason="no folder of real manifests beside the checkout (GOVERNOR_SHARED)",
+    reason="no folder of real manifests beside the checkout (SHARED_FOLDER)",
 )
