@@ -72,7 +72,7 @@ def read_as(knob: Knob, value: KnobValue) -> KnobValue:
 
 EXPECTED = [
     *values(BACKENDS),
-    (Knob.IN_FLIGHT_CAP, InFlightCap(50, 60), InFlightCap(40, 70)),
+    (Knob.IN_FLIGHT_CAP, InFlightCap(50, 61), InFlightCap(40, 71)),
 ]
 
 
@@ -150,8 +150,8 @@ def test_without_the_annotation_only_free_leaves_change(bed: Any, namespace: str
     changed = plane.objects()
     ref = next(ref for ref in changed if ref.kind.kind == "DestinationRule")
     policy = changed[ref]["spec"]["trafficPolicy"]
-    assert policy["connectionPool"]["http"] == {"http2MaxRequests": 900, "http1MaxPendingRequests": 20}
-    assert policy["connectionPool"]["tcp"] == {"connectTimeout": "3s", "maxConnections": 100}
+    assert policy["connectionPool"]["http"] == {"http2MaxRequests": 900, "http1MaxPendingRequests": 10}
+    assert policy["connectionPool"]["tcp"] == {"connectTimeout": "3s", "maxConnections": 50}
     plane.plane.release()
     assert plane.objects() == original
 
