@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from governor.adapters.kubernetes_errors import ObjectGone, explained
-from governor.adapters.kubernetes_objects import Body, Kind, Ref
+from governor.adapters.kubernetes_objects import Body, Found, Kind, Ref
 from governor.adapters.network_errors import root_cause
 from governor.errors import ControlPlaneError, WriteUnconfirmed
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 APPLY = "application/apply-patch+yaml"
 JSON_PATCH = "application/json-patch+json"
-MERGE_PATCH = "application/merge-patch+json"
 PAGE = 500
 TIMEOUT_S = (3.0, 10.0)
 TRIES = 4
@@ -79,7 +78,7 @@ class KubernetesApi:
         """The object; ObjectGone if there is none."""
         return self._read(_address(ref.kind, ref.namespace, ref.name), str(ref))
 
-    def list_of(self, kind: Kind, namespace: str | None = None, selector: str = "") -> Iterator[tuple[Ref, Body]]:
+    def list_of(self, kind: Kind, namespace: str | None = None, selector: str = "") -> Iterator[Found]:
         """All objects of one kind, page by page; ObjectGone if the kind is not installed."""
         query: dict[str, Any] = {"limit": PAGE}
         if selector:

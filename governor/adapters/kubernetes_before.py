@@ -15,6 +15,7 @@ from typing import Any
 
 from governor.adapters.kubernetes_edits import ABSENT, Edit, FieldPath, value_at
 from governor.adapters.kubernetes_objects import CONFIG_MAP, Body, Kind, Ref
+from governor.adapters.kubernetes_ownership import MANAGED_BY, MANAGER
 from governor.adapters.kubernetes_patches import elements_on
 from governor.errors import ControlPlaneError
 from governor.knobs import Knob, Target, TargetKind
@@ -117,7 +118,7 @@ def to_config_map(image: BeforeImage, namespace: str) -> tuple[Ref, dict[str, An
         ],
     }
     ref = Ref(CONFIG_MAP, namespace, name_of(image.ref, image.knob))
-    labels = {LABEL: "true", "app.kubernetes.io/managed-by": "mesh-governor"}
+    labels = {LABEL: "true", MANAGED_BY: MANAGER}
     body = {
         "apiVersion": "v1",
         "kind": "ConfigMap",

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from governor.adapters.kubernetes_api import KubernetesApi
-from governor.adapters.kubernetes_objects import ENDPOINT_SLICE, NAMESPACE, SERVICE, Body, Kind, Ref, Snapshot
-from governor.adapters.meshes.mesh import Mesh, Service
+from governor.adapters.kubernetes_objects import (
+    ENDPOINT_SLICE,
+    NAMESPACE,
+    SERVICE,
+    Body,
+    Kind,
+    Ref,
+    Snapshot,
+    labels_of,
+)
+from governor.adapters.meshes.mesh import Mesh, Service, ServiceKey
 
 CORE = (SERVICE, NAMESPACE, ENDPOINT_SLICE)
 SERVICE_NAME = "kubernetes.io/service-name"
@@ -50,21 +59,30 @@ def snapshot(api: KubernetesApi, kinds: Iterable[Kind], namespaces: Sequence[str
     return Snapshot(objects, kinds)
 
 
-def endpoints(snapshot: Snapshot) -> dict[tuple[str, str], int]:
-    """Ready addresses of each service (namespace, name), each counted once whatever its address families."""
-    found: dict[tuple[str, str], set[str]] = {}
+def service_of_slice(ref: Ref, body: Body) -> tuple[ServiceKey, ...]:
+    """The service whose endpoints this EndpointSlice holds; empty if it does not say."""
+    name = labels_of(body).get(SERVICE_NAME)
+    return () if name is None else ((name, ref.namespace),)
+
+
+def slices_of(snapshot: Snapshot, service: ServiceKey) -> tuple[Ref, ...]:
+    """The EndpointSlices of one service."""
+    return snapshot.index(ENDPOINT_SLICE, service_of_slice).get(service, ())
+
+
+def endpoints(snapshot: Snapshot) -> dict[ServiceKey, int]:
+    """Ready addresses of each service, each counted once whatever its address families."""
+    found: dict[ServiceKey, set[str]] = {}
     for ref, body in snapshot.of(ENDPOINT_SLICE):
-        name = (body["metadata"].get("labels") or {}).get(SERVICE_NAME)
-        if name is None:
-            continue
-        ready = found.setdefault((ref.namespace, name), set())
-        for endpoint in body.get("endpoints") or ():
-            if (endpoint.get("conditions") or {}).get("ready", True):
-                target = endpoint.get("targetRef") or {}
-                ready.add(str(target.get("uid") or target.get("name") or endpoint["addresses"][0]))
+        for key in service_of_slice(ref, body):
+            ready = found.setdefault(key, set())
+            for endpoint in body.get("endpoints") or ():
+                if (endpoint.get("conditions") or {}).get("ready", True):
+                    target = endpoint.get("targetRef") or {}
+                    ready.add(str(target.get("uid") or target.get("name") or endpoint["addresses"][0]))
     return {key: len(names) for key, names in found.items()}
 
 
-def proxies_of(counts: dict[tuple[str, str], int], service: Service | None) -> int:
+def proxies_of(counts: Mapping[ServiceKey, int], service: Service | None) -> int:
     """Proxies of a service: one for each endpoint, at least one; 1 for who is no service of the cluster."""
-    return 1 if service is None else max(1, counts.get((service.namespace, service.name), 1))
+    return 1 if service is None else max(1, counts.get(service.key, 1))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 from governor.adapters.kubernetes_api import KubernetesApi
 from governor.adapters.kubernetes_before import LABEL, BeforeImage, from_config_map, name_of, to_config_map
@@ -10,7 +10,7 @@ from governor.adapters.kubernetes_edits import ABSENT, Edit, FieldPath, edited, 
 from governor.adapters.kubernetes_objects import CONFIG_MAP, Body, Ref
 from governor.adapters.kubernetes_ownership import MANAGER
 from governor.adapters.kubernetes_patches import located
-from governor.knobs import Knob
+from governor.knobs import Knob, Target
 
 
 class BeforeImages:
@@ -18,38 +18,57 @@ class BeforeImages:
 
     def __init__(self, api: KubernetesApi, namespace: str) -> None:
         self._api, self._namespace = api, namespace
-        self._known: Mapping[tuple[Ref, Knob], BeforeImage] = {}
+        self._of_object: dict[Ref, dict[Knob, BeforeImage]] = {}
+        self._of_target: dict[tuple[Target, Knob], dict[Ref, BeforeImage]] = {}
 
     def load(self) -> None:
         """Read them all: another leader may have written some. ControlPlaneError naming a damaged one."""
         found = [
             from_config_map(body) for _, body in self._api.list_of(CONFIG_MAP, self._namespace, f"{LABEL}=true")
         ]
-        self._known = {image.key: image for image in found}
+        self._of_object, self._of_target = {}, {}
+        for image in found:
+            self._remember(image)
 
     def __iter__(self) -> Iterator[BeforeImage]:
-        return iter(tuple(self._known.values()))
+        return iter([image for images in self._of_object.values() for image in images.values()])
 
     def of(self, ref: Ref, knob: Knob) -> BeforeImage | None:
         """The image of one knob in one object, None if the governor has changed nothing there."""
-        return self._known.get((ref, knob))
+        return self._of_object.get(ref, {}).get(knob)
+
+    def of_target(self, target: Target, knob: Knob) -> tuple[BeforeImage, ...]:
+        """Images of all objects in which one knob of one target was set."""
+        return tuple(self._of_target.get((target, knob), {}).values())
+
+    def others(self, image: BeforeImage) -> tuple[BeforeImage, ...]:
+        """Images of other knobs in the same object."""
+        return tuple(
+            other for knob, other in self._of_object.get(image.ref, {}).items() if knob is not image.knob
+        )
 
     def put(self, image: BeforeImage) -> None:
         """Keep an image, in the cluster before in memory."""
-        if self._known.get(image.key) == image:
+        if self.of(*image.key) == image:
             return
         ref, body = to_config_map(image, self._namespace)
         self._api.apply(ref, body, MANAGER, force=True)
-        self._known = {**self._known, image.key: image}
+        self._forget(image)
+        self._remember(image)
 
     def drop(self, image: BeforeImage) -> None:
         """Forget an image: its object is its owner's again."""
         self._api.delete(Ref(CONFIG_MAP, self._namespace, name_of(image.ref, image.knob)))
-        self._known = {key: kept for key, kept in self._known.items() if key != image.key}
+        self._forget(image)
 
-    def others(self, image: BeforeImage) -> tuple[BeforeImage, ...]:
-        """Images of other knobs in the same object."""
-        return tuple(other for other in self if other.ref == image.ref and other.key != image.key)
+    def _remember(self, image: BeforeImage) -> None:
+        self._of_object.setdefault(image.ref, {})[image.knob] = image
+        self._of_target.setdefault((image.target, image.knob), {})[image.ref] = image
+
+    def _forget(self, image: BeforeImage) -> None:
+        known = self._of_object.get(image.ref, {}).pop(image.knob, None)
+        if known is not None:
+            del self._of_target[known.target, known.knob][known.ref]
 
     @staticmethod
     def returning(

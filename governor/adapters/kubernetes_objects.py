@@ -42,6 +42,7 @@ class Ref:
         return f"{self.kind.kind} {where}{self.name}"
 
 
+Found = tuple[Ref, Body]
 Keys = Callable[[Ref, Body], Iterable[Hashable]]
 SERVICE = Kind("", "v1", "services", "Service")
 NAMESPACE = Kind("", "v1", "namespaces", "Namespace", namespaced=False)
@@ -57,7 +58,7 @@ class Snapshot:
     installed: frozenset[Kind] = frozenset()
     """Kinds that this API server serves, of those that were asked for."""
 
-    def of(self, kind: Kind, namespace: str | None = None) -> Iterator[tuple[Ref, Body]]:
+    def of(self, kind: Kind, namespace: str | None = None) -> Iterator[Found]:
         """Objects of one kind in order of namespace and name, those of one namespace only if it is given."""
         for ref in self._by_kind.get(kind, ()):
             if namespace is None or ref.namespace == namespace:
@@ -78,16 +79,28 @@ class Snapshot:
             known = self._indexes[kind, keys] = {key: tuple(refs) for key, refs in found.items()}
         return known
 
-    def having(self, written: Mapping[Ref, Body | None]) -> Snapshot:
-        """This snapshot after the governor's own writes (None: deleted), which change no object's purpose.
+    def having(self, ref: Ref, body: Body | None) -> Snapshot:
+        """This snapshot after one write of the governor's own (None: deleted), which changes no object's purpose.
 
         Indexes are kept where no object was made or deleted.
         """
-        objects = {ref: body for ref, body in {**self.objects, **written}.items() if body is not None}
+        objects = dict(self.objects)
+        objects.pop(ref, None)
+        if body is not None:
+            objects[ref] = body
         changed = Snapshot(objects, self.installed)
-        if objects.keys() == self.objects.keys():
+        if (ref in self.objects) == (body is not None):
             changed.__dict__.update(_by_kind=self._by_kind, _indexes=self._indexes)
         return changed
+
+    def with_anew(self, kind: Kind, namespace: str, found: Mapping[Ref, Body]) -> Snapshot:
+        """This snapshot after another look at all objects of one kind in one namespace (empty: in all)."""
+        kept = {
+            ref: body
+            for ref, body in self.objects.items()
+            if ref.kind != kind or (namespace and ref.namespace != namespace)
+        }
+        return Snapshot({**kept, **found}, self.installed)
 
     @cached_property
     def _indexes(self) -> dict[tuple[Kind, Keys], Mapping[Hashable, tuple[Ref, ...]]]:

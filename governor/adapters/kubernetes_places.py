@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 from governor.adapters.inexpressible import Inexpressible
 from governor.adapters.kubernetes_discovery import endpoints, proxies_of
 from governor.adapters.kubernetes_objects import Snapshot
-from governor.adapters.meshes.mesh import Mesh, Place, service_of
+from governor.adapters.meshes.mesh import Mesh, Place, Service, ServiceKey, service_of
 from governor.domain import MeshIndex
 from governor.knobs import (
     VALUE_TYPES,
@@ -22,12 +22,55 @@ from governor.knobs import (
 )
 from governor.observe.index import EdgeName, mesh_index
 
+Key = TypeVar("Key", bound=Hashable)
+
+
+class Neighbours:
+    """What belongs together in an index, by position; worked out once for it."""
+
+    def __init__(self, index: MeshIndex) -> None:
+        self.index = index
+
+    @cached_property
+    def services(self) -> tuple[Service | None, ...]:
+        """The Kubernetes service of each service's host."""
+        return tuple(service_of(host) for host in self.index.services)
+
+    @cached_property
+    def positions(self) -> Mapping[ServiceKey | None, list[int]]:
+        """Services by name and namespace."""
+        return rows_of([None if service is None else service.key for service in self.services])
+
+    @cached_property
+    def edges_into(self) -> Mapping[int, list[int]]:
+        """Edges by callee."""
+        return rows_of(self.index.edge_callee.tolist())
+
+    @cached_property
+    def callers(self) -> Mapping[int, tuple[str, ...]]:
+        """Names of the services that call each service."""
+        index = self.index
+        return {
+            callee: tuple(sorted({index.services[int(index.edge_caller[edge])] for edge in edges}))
+            for callee, edges in self.edges_into.items()
+        }
+
+    @cached_property
+    def backends(self) -> Mapping[int, list[int]]:
+        """Rows of backends by edge."""
+        return rows_of(self.index.backend_edge.tolist())
+
+    @cached_property
+    def apis(self) -> Mapping[int, list[int]]:
+        """Rows of APIs by edge."""
+        return rows_of(self.index.api_edge.tolist())
+
 
 class Places:
-    """Every edge and API of an index, as a place in the cluster."""
+    """Every edge and API of an index, as a place in the cluster that `snapshot` shows."""
 
-    def __init__(self, index: MeshIndex, snapshot: Snapshot) -> None:
-        self.index = index
+    def __init__(self, neighbours: Neighbours, snapshot: Snapshot) -> None:
+        self.index, self.neighbours = neighbours.index, neighbours
         self._counts = endpoints(snapshot)
 
     def of(self, target: Target) -> Place:
@@ -42,42 +85,28 @@ class Places:
 
     def edge(self, edge: int, api: str | None = None) -> Place:
         """The place of the edge at this position; Inexpressible if its callee is no service of the cluster."""
-        index = self.index
-        host = index.services[int(index.edge_callee[edge])]
-        callee = service_of(host)
+        index, beside = self.index, self.neighbours
+        at, calling = int(index.edge_callee[edge]), int(index.edge_caller[edge])
+        callee = beside.services[at]
         if callee is None:
-            raise Inexpressible(f"{host} is no Kubernetes service (name.namespace.svc...)")
-        caller = index.services[int(index.edge_caller[edge])]
+            raise Inexpressible(f"{index.services[at]} is no Kubernetes service (name.namespace.svc...)")
         return Place(
             callee=callee,
-            caller=caller,
-            callers=self._callers[int(index.edge_callee[edge])],
-            backends=self._backends.get(edge, ()),
-            caller_proxies=proxies_of(self._counts, service_of(caller)),
+            caller=index.services[calling],
+            callers=beside.callers[at],
+            backends=tuple(index.backends[row] for row in beside.backends.get(edge, ())),
+            caller_proxies=proxies_of(self._counts, beside.services[calling]),
             callee_proxies=proxies_of(self._counts, callee),
             api=api,
-            apis=self._apis.get(edge, ()),
+            apis=tuple(index.apis[row] for row in beside.apis.get(edge, ())),
         )
 
-    @cached_property
-    def _callers(self) -> Mapping[int, tuple[str, ...]]:
-        index = self.index
-        found: dict[int, list[str]] = {}
-        for caller, callee in zip(index.edge_caller.tolist(), index.edge_callee.tolist(), strict=True):
-            found.setdefault(callee, []).append(index.services[caller])
-        return {callee: tuple(sorted(set(callers))) for callee, callers in found.items()}
-
-    @cached_property
-    def _backends(self) -> Mapping[int, tuple[str, ...]]:
-        return _grouped(self.index.backend_edge.tolist(), self.index.backends)
-
-    @cached_property
-    def _apis(self) -> Mapping[int, tuple[str, ...]]:
-        return _grouped(self.index.api_edge.tolist(), self.index.apis)
-
-
-def _grouped(edges: Sequence[int], names: Sequence[str]) -> Mapping[int, tuple[str, ...]]:
-    return {edge: tuple(names[row] for row in rows) for edge, rows in rows_of(edges).items()}
+    def edges_into(self, callee: Service) -> Iterator[tuple[str, str]]:
+        """Names of all edges to a service, and of their callers."""
+        index, beside = self.index, self.neighbours
+        for at in beside.positions.get(callee.key, ()):
+            for edge in beside.edges_into.get(at, ()):
+                yield index.edges[edge], index.services[int(index.edge_caller[edge])]
 
 
 def settings_of(meshes: Sequence[Mesh], snapshot: Snapshot, place: Place) -> Mapping[Knob, KnobValue]:
@@ -109,11 +138,11 @@ def index_of(target: Target) -> MeshIndex:
     return mesh_index([EdgeName(edge, caller, host)], apis={target.name: edge})
 
 
-def rows_of(edges: Sequence[int]) -> Mapping[int, list[int]]:
-    """Positions in a table by the edge that each of its rows belongs to."""
-    found: dict[int, list[int]] = {}
-    for row, edge in enumerate(edges):
-        found.setdefault(edge, []).append(row)
+def rows_of(keys: Sequence[Key]) -> dict[Key, list[int]]:
+    """Positions in a table by the key of each of its rows."""
+    found: dict[Key, list[int]] = {}
+    for row, key in enumerate(keys):
+        found.setdefault(key, []).append(row)
     return found
 
 

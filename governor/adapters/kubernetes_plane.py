@@ -7,8 +7,9 @@ write whose object has changed since.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from governor.adapters.inexpressible import Inexpressible
 from governor.adapters.kubernetes_api import KubernetesApi
@@ -17,17 +18,27 @@ from governor.adapters.kubernetes_discovery import CORE, installed, present, sna
 from governor.adapters.kubernetes_edits import AnyChange, Change, OwnObject
 from governor.adapters.kubernetes_errors import ObjectChanged, ObjectGone
 from governor.adapters.kubernetes_images import BeforeImages
-from governor.adapters.kubernetes_objects import Body, Ref, Snapshot
-from governor.adapters.kubernetes_places import Places, index_of, setting_of, shared_by
-from governor.adapters.kubernetes_state import Read, state_of, version_of
-from governor.adapters.kubernetes_writer import KubernetesWriter, Written, obstacle
+from governor.adapters.kubernetes_objects import Body, Kind, Ref, Snapshot
+from governor.adapters.kubernetes_places import index_of, setting_of, shared_by
+from governor.adapters.kubernetes_state import Read, read_settings, version_of
+from governor.adapters.kubernetes_writer import KubernetesWriter, Written, obstacle, while_changed
 from governor.adapters.meshes.mesh import Mesh, Place
 from governor.domain import MeshIndex
 from governor.errors import ControlPlaneError
-from governor.knobs import Knob, KnobState, KnobValue, Proposal, Receipt, Target, value_from_json, value_to_json
+from governor.knobs import (
+    Knob,
+    KnobState,
+    KnobValue,
+    Proposal,
+    Receipt,
+    Target,
+    TargetKind,
+    value_from_json,
+    value_to_json,
+)
 
-TRIES = 3
-"""How often a write is worked out anew because its object changed between reading and writing."""
+DISCOVERED_S = 300.0
+"""How long it is believed which kinds the API server serves."""
 
 
 @dataclass(frozen=True)
@@ -45,62 +56,53 @@ class PlaneOptions:
     """Whether somebody chose the meshes by name: all of them are asked then."""
 
 
-@dataclass(frozen=True, eq=False)
-class _Seen:
-    """What the last look gave."""
-
-    snapshot: Snapshot
-    places: Places
-    meshes: tuple[Mesh, ...]
-    state: KnobState | None
-    """None after a write, until the next look."""
-
-
 class KubernetesControlPlane:
-    """ControlPlane over one cluster; `fence` is called just before each write and raises if it must not be."""
+    """ControlPlane over one cluster; `tell` is told of each object that was changed."""
 
     def __init__(
         self,
         api: KubernetesApi,
         options: PlaneOptions,
-        fence: Callable[[], None] = lambda: None,
         tell: Callable[[Written, Target, Knob, KnobValue, KnobValue], None] = lambda *_: None,
     ) -> None:
         self._api, self._options, self._tell = api, options, tell
         self._images = BeforeImages(api, options.namespace)
-        self._writer = KubernetesWriter(api, self._images, fence, options.confirm_s)
-        self._seen: _Seen | None = None
+        self._writer = KubernetesWriter(api, self._images, options.confirm_s)
+        self._served: frozenset[Kind] = frozenset()
+        self._discovered: float | None = None
+        """When that was asked, on the monotonic clock; None if it must be asked again."""
         self._read: Read | None = None
+        """What the last look gave."""
+        self._now = Snapshot()
+        """The objects as they were then, with all that was written since."""
 
     def read(self, index: MeshIndex) -> KnobState:
         """Settings in force as the objects say; ControlPlaneError if the API server does not give them."""
-        kinds = {*CORE, *(kind for mesh in self._options.meshes for kind in mesh.kinds)}
-        served = installed(self._api, kinds)
-        meshes = present(self._options.meshes, served, named=self._options.named)
+        self._images.load()
+        try:
+            found = snapshot(self._api, self._kinds(), self._options.namespaces)
+        except ObjectGone:
+            # A definition was taken away meanwhile.
+            self._discovered = None
+            found = snapshot(self._api, self._kinds(), self._options.namespaces)
+        meshes = present(self._options.meshes, found.installed, named=self._options.named)
         if not meshes:
+            self._discovered = None
             wanted = ", ".join(mesh.name for mesh in self._options.meshes)
             raise ControlPlaneError(
                 f"none of the meshes {wanted} is installed in this cluster: it serves no resources of theirs"
             )
-        self._images.load()
-        found = snapshot(self._api, served, self._options.namespaces)
-        old = self._seen
-        if old is not None and old.state is not None and old.places.index is index and _same(old.snapshot, found):
-            return old.state
-        places = Places(index, found)
-        state = state_of(meshes, found, places, self._read if meshes == (old and old.meshes) else None)
-        self._read = Read(found, places, state)
-        self._seen = _Seen(found, places, meshes, state)
-        return state
+        self._read = read_settings(meshes, found, index, self._read)
+        self._now = self._read.snapshot
+        return self._read.state
 
     def refusal(self, proposal: Proposal) -> str | None:
         """Why the objects cannot say what is proposed, or may not be made to; None if they can."""
-        seen = self._looked()
         try:
-            place = seen.places.of(proposal.target)
-            mesh, changes = self._said(seen, place, proposal.knob, proposal.proposed)
+            place = self._looked().places.of(proposal.target)
+            mesh, changes = self._said(place, proposal.knob, proposal.proposed)
             for change in changes:
-                now = seen.snapshot.get(change.ref)
+                now = self._now.get(change.ref)
                 if (
                     isinstance(change, Change)
                     and now is not None
@@ -116,16 +118,10 @@ class KubernetesControlPlane:
 
         Raises ControlPlaneError, with all of them as they were before, if any of it cannot be written.
         """
-        if self._seen is None:
+        if self._read is None:
             # A command that undoes one decision has no frame: the target's name says where it is.
             self.read(index_of(target))
-        for attempt in range(1, TRIES + 1):
-            try:
-                return self._write(target, knob, value)
-            except (ObjectChanged, ObjectGone) as error:
-                if attempt == TRIES or not self._again(error):
-                    raise
-        raise AssertionError("the loop returns or raises")
+        return while_changed(lambda: self._write(target, knob, value))
 
     def baseline(self) -> Mapping[tuple[Target, Knob], KnobValue]:
         """The operators' own values, as the before-images in the cluster say."""
@@ -152,92 +148,98 @@ class KubernetesControlPlane:
         return tuple(notes)
 
     def _write(self, target: Target, knob: Knob, value: KnobValue) -> Receipt:
-        seen = self._looked()
+        meshes = self._looked().meshes
         try:
-            place = seen.places.of(target)
-            mesh, changes = self._said(seen, place, knob, value)
+            place = self._looked().places.of(target)
+            mesh, changes = self._said(place, knob, value)
         except Inexpressible as error:
             raise ControlPlaneError(f"{knob.value} of {target}: {error}; nothing was written") from error
-        before = setting_of(seen.meshes, seen.snapshot, place, knob)
+        before = setting_of(meshes, self._now, place, knob)
         written: list[Written] = []
         try:
             if self._is_operators_own(target, knob, value):
                 written += self._given_back(target, knob)
             else:
                 for change in changes:
-                    done = self._make(change, target, knob, before, mesh)
-                    written.append(done)
-                    self._saw(done)
+                    written.append(self._make(change, target, knob, before, mesh))
         except (Inexpressible, ControlPlaneError) as error:
             for done in reversed(written):
                 if done.undo is not None:
-                    self._saw(self._make(done.undo, target, knob, before, mesh))
+                    self._make(done.undo, target, knob, before, mesh)
             if isinstance(error, Inexpressible):
                 raise ControlPlaneError(f"{knob.value} of {target}: {error}; nothing was written") from error
             raise
-        now = self._looked().snapshot
-        after = setting_of(seen.meshes, now, place, knob)
+        after = setting_of(meshes, self._now, place, knob)
         for done in written:
             if done.undo is not None:
                 self._tell(done, target, knob, before, after)
-        versions = {str(done.ref): _version(done.after) for done in written}
+        versions = {
+            str(done.ref): "deleted" if done.after is None else version_of(done.after) for done in written
+        }
         return Receipt(target, knob, before, after, ", ".join(versions.values()), versions)
 
     def _make(self, change: AnyChange, target: Target, knob: Knob, before: KnobValue, mesh: Mesh) -> Written:
-        now = self._looked().snapshot.get(change.ref)
+        now = self._now.get(change.ref)
         known = self._images.of(change.ref, knob)
         uid = str((now or {}).get("metadata", {}).get("uid", ""))
         if known is not None and known.uid != uid and not known.own:
             known = None  # the object was made anew: what stood in the old one is no longer owed to anybody
         own = isinstance(change, OwnObject)
         image = known or BeforeImage(change.ref, uid, target, knob, value_to_json(before), own=own)
-        return self._writer.make(change, now, image, mesh.confirming)
+        try:
+            done = self._writer.make(change, now, image, mesh.confirming)
+        except (ObjectChanged, ObjectGone):
+            self._look_again(change.ref)
+            raise
+        self._now = self._now.having(done.ref, done.after)
+        return done
 
-    def _said(self, seen: _Seen, place: Place, knob: Knob, value: KnobValue) -> tuple[Mesh, Sequence[AnyChange]]:
+    def _said(self, place: Place, knob: Knob, value: KnobValue) -> tuple[Mesh, Sequence[AnyChange]]:
         """The first mesh that can say the value, and its changes; Inexpressible with every mesh's reason."""
         if (why := shared_by(place, knob, self._followed)) is not None:
             raise Inexpressible(why)
         reasons: list[str] = []
-        for mesh in seen.meshes:
+        for mesh in self._looked().meshes:
             try:
-                return mesh, mesh.changes(seen.snapshot, place, value)
+                return mesh, mesh.changes(self._now, place, value)
             except Inexpressible as error:
                 reasons.append(f"{mesh.name}: {error}")
         raise Inexpressible("; ".join(reasons))
 
     def _is_operators_own(self, target: Target, knob: Knob, value: KnobValue) -> bool:
-        images = [i for i in self._images if i.target == target and i.knob is knob]
+        images = self._images.of_target(target, knob)
         return bool(images) and all(dict(i.value) == value_to_json(value) for i in images)
 
     def _given_back(self, target: Target, knob: Knob) -> list[Written]:
         """Restore the operator's own leaves, byte for byte, instead of saying the same value in our words."""
         done: list[Written] = []
-        for image in self._images:
-            if image.target == target and image.knob is knob:
-                before = self._looked().snapshot.get(image.ref)
-                self._writer.restore(image)
-                done.append(Written(image.ref, before, self._fresh(image.ref)))
-                self._saw(done[-1])
+        for image in self._images.of_target(target, knob):
+            before = self._now.get(image.ref)
+            self._writer.restore(image)
+            done.append(Written(image.ref, before, self._fresh(image.ref)))
+            self._now = self._now.having(image.ref, done[-1].after)
         return done
 
     def _followed(self, place: Place, knob: Knob) -> str | None:
         """The caller whose decision an object of this callee follows."""
-        index = self._looked().places.index
-        for image in self._images:
-            if image.knob is knob and image.target.name in index.edge_position:
-                edge = index.edge_position[image.target.name]
-                if index.services[int(index.edge_callee[edge])] == place.callee.host:
-                    return index.services[int(index.edge_caller[edge])]
+        places = self._looked().places
+        for edge, caller in places.edges_into(place.callee):
+            if self._images.of_target(Target(TargetKind.EDGE, edge), knob):
+                return caller
         return None
 
-    def _again(self, error: ControlPlaneError) -> bool:
-        """Look again at all objects of one cycle; false if there was no look yet."""
-        del error
-        if self._seen is None:
-            return False
-        index, self._seen = self._seen.places.index, None
-        self.read(index)
-        return True
+    def _kinds(self) -> frozenset[Kind]:
+        """Kinds of the meshes that the API server serves; asked now and then."""
+        now = time.monotonic()
+        if self._discovered is None or now - self._discovered > DISCOVERED_S:
+            wanted = {*CORE, *(kind for mesh in self._options.meshes for kind in mesh.kinds)}
+            self._served, self._discovered = installed(self._api, wanted), now
+        return self._served
+
+    def _look_again(self, ref: Ref) -> None:
+        """At all objects of this one's kind beside it: it may have been made anew under another name."""
+        found = dict(self._api.list_of(ref.kind, ref.namespace or None))
+        self._now = self._now.with_anew(ref.kind, ref.namespace, found)
 
     def _fresh(self, ref: Ref) -> Body | None:
         try:
@@ -245,23 +247,7 @@ class KubernetesControlPlane:
         except ObjectGone:
             return None
 
-    def _saw(self, done: Written) -> None:
-        """Take what was written into the picture, so that later writes of this cycle start from it."""
-        seen = self._looked()
-        now = seen.snapshot.having({done.ref: done.after})
-        self._seen = replace(seen, snapshot=now, state=None)
-
-    def _looked(self) -> _Seen:
-        if self._seen is None:
+    def _looked(self) -> Read:
+        if self._read is None:
             raise ControlPlaneError("the cluster's objects were not read yet: call read() first")
-        return self._seen
-
-
-def _version(body: Body | None) -> str:
-    return "deleted" if body is None else version_of(body)
-
-
-def _same(one: Snapshot, other: Snapshot) -> bool:
-    return one.objects.keys() == other.objects.keys() and all(
-        _version(body) == _version(other.objects[ref]) for ref, body in one.objects.items()
-    )
+        return self._read

@@ -12,7 +12,7 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from governor.adapters.kubernetes_discovery import SERVICE_NAME
+from governor.adapters.kubernetes_discovery import service_of_slice
 from governor.adapters.kubernetes_objects import (
     ENDPOINT_SLICE,
     NAMESPACE,
@@ -20,10 +20,10 @@ from governor.adapters.kubernetes_objects import (
     Body,
     Ref,
     Snapshot,
-    labels_of,
 )
-from governor.adapters.kubernetes_places import Places, rows_of, setting_of, settings_of
-from governor.adapters.meshes.mesh import Mesh, service_of
+from governor.adapters.kubernetes_places import Neighbours, Places, setting_of, settings_of
+from governor.adapters.meshes.mesh import Mesh, ServiceKey
+from governor.domain import MeshIndex
 from governor.knobs import (
     BackendWeights,
     ConnectionLimits,
@@ -36,9 +36,6 @@ from governor.knobs import (
     RetryPolicy,
     Timeout,
 )
-
-ServiceKey = tuple[str, str]
-"""Name and namespace."""
 
 
 @runtime_checkable
@@ -53,50 +50,74 @@ class SaysWhom(Protocol):
 class Read:
     """Settings, and what they were read from."""
 
+    meshes: tuple[Mesh, ...]
     snapshot: Snapshot
     places: Places
     state: KnobState
 
 
-def state_of(
-    meshes: Sequence[Mesh], snapshot: Snapshot, places: Places, previous: Read | None = None
-) -> KnobState:
-    """All settings over the index of `places`; NaN where nothing is set or an edge leads out of the cluster.
+def read_settings(
+    meshes: tuple[Mesh, ...], snapshot: Snapshot, index: MeshIndex, previous: Read | None = None
+) -> Read:
+    """All settings over `index`; NaN where nothing is set or an edge leads out of the cluster.
 
     Rows that nothing has touched since `previous` are taken over from there.
     """
-    index = places.index
-    touched = None
-    if previous is not None and previous.places.index is index:
-        touched = touched_since(meshes, previous.snapshot, snapshot)
-    if touched is None or previous is None:
-        state, edges = KnobState.unset(index), list(range(len(index.edges)))
-    else:
-        columns = {f.name: getattr(previous.state, f.name).copy() for f in fields(KnobState)}
-        state = replace(previous.state, **columns)
-        edges = _edges_of(touched, places)
-    backends, apis = rows_of(index.backend_edge.tolist()), rows_of(index.api_edge.tolist())
+    if previous is None or previous.places.index is not index:
+        return _anew(meshes, snapshot, Places(Neighbours(index), snapshot))
+    changed = changed_since(previous.snapshot, snapshot)
+    if not changed and meshes == previous.meshes:
+        return previous
+    places = Places(previous.places.neighbours, snapshot)
+    touched = touched_by(meshes, changed, previous.snapshot, snapshot)
+    if touched is None or meshes != previous.meshes:
+        return _anew(meshes, snapshot, places)
+    columns = {f.name: getattr(previous.state, f.name).copy() for f in fields(KnobState)}
+    read = Read(meshes, snapshot, places, replace(previous.state, **columns))
+    _fill(read, _edges_of(touched, places))
+    return read
+
+
+def _anew(meshes: tuple[Mesh, ...], snapshot: Snapshot, places: Places) -> Read:
+    read = Read(meshes, snapshot, places, KnobState.unset(places.index))
+    _fill(read, range(len(places.index.edges)))
+    return read
+
+
+def _fill(read: Read, edges: Iterable[int]) -> None:
+    """What the objects say of these edges, into the arrays of `read.state`."""
+    meshes, snapshot, places, state = read.meshes, read.snapshot, read.places, read.state
+    index, beside = places.index, places.neighbours
     for edge in edges:
-        _clear(state, edge, backends.get(edge, ()), apis.get(edge, ()))
-        if service_of(index.services[int(index.edge_callee[edge])]) is None:
+        backends, apis = beside.backends.get(edge, ()), beside.apis.get(edge, ())
+        _clear(state, edge, backends, apis)
+        if beside.services[int(index.edge_callee[edge])] is None:
             continue
         for value in settings_of(meshes, snapshot, places.edge(edge)).values():
-            _set(state, edge, value, {index.backends[row]: row for row in backends.get(edge, ())})
-        for row in apis.get(edge, ()):
+            _set(state, edge, value, {index.backends[row]: row for row in backends})
+        for row in apis:
             limit = setting_of(meshes, snapshot, places.edge(edge, index.apis[row]), Knob.RATE_LIMIT)
             if isinstance(limit, RateLimit) and limit.requests_per_second is not None:
                 state.limit[row] = limit.requests_per_second
-    return state
 
 
-def touched_since(meshes: Sequence[Mesh], old: Snapshot, new: Snapshot) -> frozenset[ServiceKey] | None:
-    """Services of which an object speaks that came, went or changed; None if it may be any."""
+def changed_since(old: Snapshot, new: Snapshot) -> list[Ref]:
+    """Objects that came, went or changed."""
+    return [
+        ref
+        for ref in old.objects.keys() | new.objects.keys()
+        if (before := old.get(ref)) is not (after := new.get(ref))
+        and not (before and after and version_of(before) == version_of(after))
+    ]
+
+
+def touched_by(
+    meshes: Sequence[Mesh], changed: Iterable[Ref], old: Snapshot, new: Snapshot
+) -> frozenset[ServiceKey] | None:
+    """Services of which these objects speak or spoke; None if it may be any."""
     found: set[ServiceKey] = set()
-    for ref in old.objects.keys() | new.objects.keys():
-        before, after = old.get(ref), new.get(ref)
-        if before is after or (before and after and version_of(before) == version_of(after)):
-            continue
-        for body in (before, after):
+    for ref in changed:
+        for body in (old.get(ref), new.get(ref)):
             if body is None:
                 continue
             whom = _whom(meshes, ref, body)
@@ -117,7 +138,7 @@ def _whom(meshes: Sequence[Mesh], ref: Ref, body: Body) -> Iterable[ServiceKey] 
     if ref.kind == SERVICE:
         return [(ref.name, ref.namespace)]
     if ref.kind == ENDPOINT_SLICE:
-        return [(labels_of(body).get(SERVICE_NAME, ""), ref.namespace)]
+        return service_of_slice(ref, body)
     found: list[ServiceKey] = []
     for mesh in meshes:
         if ref.kind in mesh.kinds:
@@ -131,10 +152,9 @@ def _whom(meshes: Sequence[Mesh], ref: Ref, body: Body) -> Iterable[ServiceKey] 
 def _edges_of(touched: frozenset[ServiceKey], places: Places) -> list[int]:
     """Edges from or to one of these services."""
     index = places.index
-    named = [service_of(host) for host in index.services]
-    hit = np.array([s is not None and (s.name, s.namespace) in touched for s in named], bool)
-    if not hit.any():
-        return []
+    hit = np.zeros(len(index.services), bool)
+    for key in touched:
+        hit[places.neighbours.positions.get(key, [])] = True
     found: list[int] = np.flatnonzero(hit[index.edge_caller] | hit[index.edge_callee]).tolist()
     return found
 

@@ -1,17 +1,18 @@
 """Writing changes to objects that others own, and giving them back as they were.
 
-For each object: a server-side dry run, then the before-image, then the write itself, checked against leadership
-just before it. Leaves that nobody else holds go by server-side apply without force, under a manager for each
-knob; leaves that their owner has set, and all that stands in lists, go by JSON Patch and only where the owner's
-annotation says so.
+For each object: a server-side dry run, then the before-image, then the write itself. Leaves that nobody else
+holds go by server-side apply without force, under a manager for each knob; leaves that their owner has set, and
+all that stands in lists, go by JSON Patch and only where the owner's annotation says so.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import TypeVar
 
 from governor.adapters.inexpressible import Inexpressible
 from governor.adapters.kubernetes_api import KubernetesApi
@@ -27,7 +28,7 @@ from governor.adapters.kubernetes_edits import (
     in_words,
     value_at,
 )
-from governor.adapters.kubernetes_errors import ObjectGone
+from governor.adapters.kubernetes_errors import ObjectChanged, ObjectGone
 from governor.adapters.kubernetes_images import BeforeImages
 from governor.adapters.kubernetes_objects import Body, Kind, Ref
 from governor.adapters.kubernetes_ownership import (
@@ -44,10 +45,25 @@ from governor.adapters.kubernetes_ownership import (
 )
 from governor.adapters.kubernetes_patches import apply_body, json_patch
 from governor.adapters.kubernetes_status import complaint, taken
-from governor.errors import WriteRejected, WriteUnconfirmed
+from governor.errors import ControlPlaneError, WriteRejected, WriteUnconfirmed
 from governor.knobs import Knob
 
 POLL_S = 0.1
+LOOKS = 3
+"""How often a write is worked out, if its object changes between reading and writing."""
+Result = TypeVar("Result")
+
+
+def while_changed(act: Callable[[], Result]) -> Result:
+    """What `act` gives, which begins with a look: it is done again if objects have changed since that.
+
+    Controllers write an object's status whenever they like, and that makes another version of it as well.
+    Raises ObjectChanged or ObjectGone after `LOOKS`.
+    """
+    for _ in range(LOOKS - 1):
+        with suppress(ObjectChanged, ObjectGone):
+            return act()
+    return act()
 
 
 @dataclass(frozen=True)
@@ -104,12 +120,10 @@ def obstacle(body: Body, change: Change, knob: Knob) -> str | None:
 
 
 class KubernetesWriter:
-    """Makes changes in the cluster; before each request that writes `fence` is called, which may raise."""
+    """Makes changes in the cluster."""
 
-    def __init__(
-        self, api: KubernetesApi, images: BeforeImages, fence: Callable[[], None], confirm_s: float = 10.0
-    ) -> None:
-        self._api, self._images, self._fence, self._confirm_s = api, images, fence, confirm_s
+    def __init__(self, api: KubernetesApi, images: BeforeImages, confirm_s: float = 10.0) -> None:
+        self._api, self._images, self._confirm_s = api, images, confirm_s
 
     def make(
         self, change: AnyChange, now: Body | None, image: BeforeImage, confirming: frozenset[Kind]
@@ -138,6 +152,9 @@ class KubernetesWriter:
 
     def restore(self, image: BeforeImage) -> str:
         """Give one object back to its owner, and forget the image; says what was found, empty if all was well."""
+        return while_changed(partial(self._restored, image))
+
+    def _restored(self, image: BeforeImage) -> str:
         image = self._images.of(*image.key) or image
         try:
             now = self._api.get(image.ref)
@@ -147,7 +164,6 @@ class KubernetesWriter:
         if now["metadata"].get("uid") != image.uid and not image.own:
             self._images.drop(image)
             return f"{image.ref} was made anew by its owner, there is nothing to give back"
-        self._fence()
         heir = next(iter(self._images.others(image)), None)
         if image.own and heir is None:
             return self._deleted(image, now)
@@ -177,14 +193,12 @@ class KubernetesWriter:
         if change.body is None:
             if now is None:
                 return Written(change.ref, None, None)
-            self._fence()
             self._api.delete(change.ref, now["metadata"]["uid"])
             self._images.drop(image)
             return Written(change.ref, now, None, OwnObject(change.ref, _stripped(now)))
         body = own_body(change)
         self._api.apply(change.ref, body, MANAGER, force=True, dry_run=True)
         self._images.put(image)
-        self._fence()
         after = self._api.apply(change.ref, body, MANAGER, force=True)
         if change.ref.kind in confirming:
             after = self._await(change.ref, after)
@@ -212,13 +226,12 @@ class KubernetesWriter:
 
     def _sent(self, change: Change, request: _Request) -> Body:
         """The write itself; if its answer is lost, the object says whether it arrived."""
-        self._fence()
         try:
             return request.send()
         except WriteUnconfirmed as lost:
             try:
                 found = self._api.get(change.ref)
-            except Exception as error:
+            except ControlPlaneError as error:
                 raise lost from error
             if all(value_at(found, edit.path) == edit.value for edit in change.edits):
                 return found
@@ -230,7 +243,6 @@ class KubernetesWriter:
         except (WriteRejected, WriteUnconfirmed):
             undo = self._request(_opposite(change, before), self._api.get(change.ref), image.knob)
             if undo is not None:
-                self._fence()
                 undo.send()
             raise
 

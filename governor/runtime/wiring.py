@@ -125,7 +125,7 @@ def kubernetes_plane(settings: Settings, fence: Callable[[], None] = lambda: Non
         meshes_called(given.meshes), given.namespace, given.namespaces, given.confirm_s, bool(given.meshes)
     )
     events = KubernetesEvents(api, _identity())
-    return KubernetesControlPlane(api, options, fence, events.tell)
+    return KubernetesControlPlane(api, options, events.tell)
 
 
 def leader_seen_s(settings: Settings) -> float | None:

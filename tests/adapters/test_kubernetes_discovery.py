@@ -42,7 +42,7 @@ def test_a_pod_counts_once_whatever_its_address_families() -> None:
     away = {"targetRef": {"uid": "u2"}, "addresses": ["10.0.0.2"], "conditions": {"ready": False}}
     four, six = slice_of("four", pod, away), slice_of("six", {**pod, "addresses": ["fd00::1"]})
     counts = endpoints(Snapshot(dict([four, six])))
-    assert counts == {("shop", "api"): 1}
+    assert counts == {("api", "shop"): 1}
     assert proxies_of(counts, service_of("api.shop.svc.cluster.local")) == 1
     assert proxies_of(counts, service_of("other.shop.svc.cluster.local")) == 1
     assert proxies_of(counts, None) == 1

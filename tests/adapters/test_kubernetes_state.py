@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -10,10 +11,10 @@ import numpy as np
 import pytest
 
 from governor.adapters.kubernetes_objects import ENDPOINT_SLICE, Body, Ref, Snapshot
-from governor.adapters.kubernetes_places import Places
-from governor.adapters.kubernetes_state import Read, state_of, touched_since
+from governor.adapters.kubernetes_state import Read, changed_since, read_settings, touched_by
 from governor.adapters.meshes import istio, smi
 from governor.adapters.meshes.istio_objects import DESTINATION_RULE, VIRTUAL_SERVICE
+from governor.adapters.meshes.mesh import Mesh, ServiceKey
 from governor.knobs import KnobState
 from governor.observe.index import EdgeName, mesh_index
 
@@ -69,23 +70,26 @@ def test_a_partial_look_sees_what_a_whole_one_would(seed: int) -> None:
             else:
                 objects[ref] = body
         snapshot = Snapshot(dict(objects), frozenset(istio.MESH.kinds))
-        places = Places(INDEX, snapshot)
-        state = state_of(MESHES, snapshot, places, previous)
-        same(state, state_of(MESHES, snapshot, places))
-        previous = Read(snapshot, places, state)
+        read = read_settings(MESHES, snapshot, INDEX, previous)
+        same(read.state, read_settings(MESHES, snapshot, INDEX).state)
+        previous = read
+
+
+def touched(meshes: Sequence[Mesh], old: Snapshot, new: Snapshot) -> frozenset[ServiceKey] | None:
+    return touched_by(meshes, changed_since(old, new), old, new)
 
 
 def test_only_what_an_object_speaks_of_is_touched() -> None:
     before = Snapshot(dict([rule("s1", 1, 5), route("s2", 1, 50)]))
     after = Snapshot(dict([rule("s1", 2, 6), route("s2", 1, 50)]))
-    assert touched_since(MESHES, before, after) == {("s1", "shop")}
-    assert touched_since(MESHES, after, after) == frozenset()
+    assert touched(MESHES, before, after) == {("s1", "shop")}
+    assert touched(MESHES, after, after) == frozenset()
 
 
 def test_a_wildcard_or_a_mesh_that_cannot_tell_touches_everything() -> None:
     ref, body = rule("s1", 1, 5)
     wild = {**body, "spec": {**body["spec"], "host": "*.shop.svc.cluster.local"}}
-    assert touched_since(MESHES, Snapshot(), Snapshot({ref: wild})) is None
+    assert touched(MESHES, Snapshot(), Snapshot({ref: wild})) is None
     split = Ref(smi.MESH.kinds[0], "shop", "split")
     changed = Snapshot({split: {"metadata": {"resourceVersion": "1"}, "spec": {}}})
-    assert touched_since((smi.MESH,), Snapshot(), changed) is None
+    assert touched((smi.MESH,), Snapshot(), changed) is None

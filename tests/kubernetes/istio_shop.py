@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from governor.adapters.kubernetes_api import KubernetesApi
@@ -37,11 +36,9 @@ class Shop:
         backends = [(edge.name, subset) for edge in edges for subset in ("v1", "v2")]
         return mesh_index(edges, backends)
 
-    def plane(
-        self, api: KubernetesApi | None = None, fence: Callable[[], None] = lambda: None, read: bool = True
-    ) -> KubernetesControlPlane:
+    def plane(self, api: KubernetesApi | None = None, read: bool = True) -> KubernetesControlPlane:
         options = PlaneOptions((MESH,), self.namespace, (self.namespace,))
-        plane = KubernetesControlPlane(api or self.api, options, fence)
+        plane = KubernetesControlPlane(api or self.api, options)
         if read:
             plane.read(self.index)
         return plane

@@ -49,7 +49,7 @@ class Journey:
         self._api = KubernetesApi(api_client(cluster.kubeconfig))
         self._images = BeforeImages(self._api, namespace)
         self._images.load()
-        self._writer = KubernetesWriter(self._api, self._images, lambda: None)
+        self._writer = KubernetesWriter(self._api, self._images)
         for document in yaml.safe_load_all(manifests):
             metadata = document["metadata"] | {"namespace": namespace}
             if opted_in:

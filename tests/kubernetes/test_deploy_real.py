@@ -167,8 +167,8 @@ def test_check_without_an_api_server_is_an_error_that_says_where_it_looked(
         check_access(file)
 
 
-def api_of(bed: KubernetesBed, user: str) -> KubernetesApi:
-    return KubernetesApi(api_client(bed.kubeconfig_of(user)), write_s=5.0)
+def api_of(bed: KubernetesBed, user: str, fence: Callable[[], None] = lambda: None) -> KubernetesApi:
+    return KubernetesApi(api_client(bed.kubeconfig_of(user)), write_s=5.0, fence=fence)
 
 
 @pytest.mark.parametrize("roles", ["enforce"], indirect=True)
@@ -184,7 +184,7 @@ def test_the_roles_are_enough_to_lead_to_write_and_to_give_everything_back(
     while not elector.held():
         elector.attempt()
     events = KubernetesEvents(api_of(bed, "writer"), "one")
-    governor = KubernetesControlPlane(api_of(bed, "writer"), options, elector.check, events.tell)
+    governor = KubernetesControlPlane(api_of(bed, "writer", elector.check), options, events.tell)
     governor.read(shop.index)
     governor.write(shop.edge, Knob.IN_FLIGHT_CAP, CAP)
     assert [ref for ref, _ in api_of(bed, "writer").list_of(CONFIG_MAP, home, f"{LABEL}=true")]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from governor.adapters.kubernetes_api import KubernetesApi
 from governor.adapters.kubernetes_before import BeforeImage
+from governor.adapters.kubernetes_client import api_client
 from governor.adapters.kubernetes_edits import Change, Edit
 from governor.adapters.kubernetes_images import BeforeImages
 from governor.adapters.kubernetes_objects import CONFIG_MAP
@@ -187,8 +189,9 @@ def test_a_follower_writes_nothing_at_all(shop: Shop) -> None:
     def fence() -> None:
         raise NotLeader("another replica leads")
 
+    api = KubernetesApi(api_client(shop.cluster.kubeconfig), fence=fence)
     with pytest.raises(NotLeader):
-        shop.plane(fence=fence).write(shop.edge, Knob.IN_FLIGHT_CAP, CAP)
+        shop.plane(api).write(shop.edge, Knob.IN_FLIGHT_CAP, CAP)
     assert shop.spec(shop.rule) == RULE
 
 
@@ -217,7 +220,7 @@ def test_flagger_is_not_interfered_with(shop: Shop) -> None:
 def test_istios_webhook_judges_the_dry_run_and_nothing_is_left(shop: Shop) -> None:
     shop.owner_writes(shop.rule, RULE)
     images_of_it = BeforeImages(shop.api, shop.namespace)
-    writer = KubernetesWriter(shop.api, images_of_it, lambda: None)
+    writer = KubernetesWriter(shop.api, images_of_it)
     now = shop.api.get(shop.rule)
     path = ("spec", "trafficPolicy", "outlierDetection", "maxEjectionPercent")
     image = BeforeImage(shop.rule, now["metadata"]["uid"], shop.edge, Knob.OUTLIER_DETECTION, {})

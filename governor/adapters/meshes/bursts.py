@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import math
 
-BURST = 6.0
-"""Standard deviations that a cap of the high class leaves for bursts."""
+from governor.decide.in_flight_cap import HIGH_BURST
 
 
 def part(cap: float, clusters: float) -> int:
@@ -25,9 +24,9 @@ def whole(each: int, clusters: float) -> float:
 
 
 def _with_room(usual: float) -> float:
-    return usual + BURST * math.sqrt(usual)
+    return usual + HIGH_BURST * math.sqrt(usual)
 
 
 def _usual(cap: float) -> float:
-    """What is in flight without a burst: h of cap = h + BURST sqrt(h)."""
-    return (math.sqrt(cap + BURST**2 / 4.0) - BURST / 2.0) ** 2
+    """What is in flight without a burst: h of cap = h + HIGH_BURST sqrt(h)."""
+    return (math.sqrt(cap + HIGH_BURST**2 / 4.0) - HIGH_BURST / 2.0) ** 2

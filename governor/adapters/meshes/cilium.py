@@ -17,7 +17,7 @@ from governor.adapters.kubernetes_objects import Kind, Snapshot
 from governor.adapters.meshes import cilium_envoy_config as envoy
 from governor.adapters.meshes import gateway_routes as routes
 from governor.adapters.meshes.checked import checked
-from governor.adapters.meshes.gateway_objects import ROUTES, Route, parents_of, route_of
+from governor.adapters.meshes.gateway_objects import ROUTES, Route, attached_to_service, route_of
 from governor.adapters.meshes.mesh import Place
 from governor.adapters.meshes.rules_gateway_api import violations
 from governor.knobs import (
@@ -65,7 +65,7 @@ class Cilium:
         route = _route(snapshot, place)
         if isinstance(value, BackendWeights | Timeout) or (isinstance(value, RetryPolicy) and route is not None):
             return checked(_route_changes(snapshot, place, route, value), snapshot, violations)
-        if route is not None and _attached(route):
+        if route is not None and attached_to_service(route):
             raise Inexpressible(
                 f"Cilium makes a CiliumEnvoyConfig of {route.ref}, and two configs of one service have no "
                 "defined order"
@@ -121,11 +121,6 @@ def _leaves(snapshot: Snapshot, place: Place, value: KnobValue) -> tuple[Knob, e
         case _:
             assert isinstance(value, ConnectionLimits)
             return Knob.CONNECTION_LIMITS, envoy.limit_leaves(value, envoy.nodes_of(snapshot, place))
-
-
-def _attached(route: Route) -> bool:
-    """Whether a route hangs on a Service rather than on a Gateway."""
-    return any(kind == "Service" for kind, _, _ in parents_of(route.ref, route.body))
 
 
 MESH = Cilium()

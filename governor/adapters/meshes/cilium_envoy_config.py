@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from governor.adapters.inexpressible import Inexpressible
-from governor.adapters.kubernetes_discovery import SERVICE_NAME
+from governor.adapters.kubernetes_discovery import slices_of
 from governor.adapters.kubernetes_edits import (
     ABSENT,
     AnyChange,
@@ -24,9 +24,10 @@ from governor.adapters.kubernetes_edits import (
     OwnObject,
     value_at,
 )
-from governor.adapters.kubernetes_objects import ENDPOINT_SLICE, SERVICE, Body, Kind, Ref, Snapshot, labels_of
+from governor.adapters.kubernetes_objects import SERVICE, Body, Kind, Ref, Snapshot
 from governor.adapters.kubernetes_ownership import MAY_EDIT, is_own, may_edit
 from governor.adapters.meshes.mesh import Place, service_of
+from governor.adapters.meshes.shares import whole_percent
 from governor.knobs import ConnectionLimits, InFlightCap, Knob, OutlierDetection, RetryPolicy
 
 ENVOY_CONFIG = Kind("cilium.io", "v2", "ciliumenvoyconfigs", "CiliumEnvoyConfig")
@@ -60,7 +61,7 @@ def retry_leaves(value: RetryPolicy) -> Leaves:
 
 def outlier_leaves(value: OutlierDetection) -> Leaves:
     """Failures in a row alone: Envoy's ejection by success rate would come with them unasked."""
-    percent = None if value.max_ejection is None else math.floor(value.max_ejection * 100 + 1e-6)
+    percent = None if value.max_ejection is None else whole_percent(value.max_ejection)
     said = percent is not None or value.consecutive_5xx is not None
     return {
         (*_EJECTION, "consecutive_5xx"): value.consecutive_5xx,
@@ -139,9 +140,7 @@ def limits_in(body: Body, nodes: int) -> ConnectionLimits | None:
 def nodes_of(snapshot: Snapshot, place: Place) -> int:
     """Nodes that the caller is on, each with one Envoy; Inexpressible if they are not known."""
     caller = service_of(place.caller)
-    refs = (
-        () if caller is None else snapshot.index(ENDPOINT_SLICE, _sliced).get((caller.name, caller.namespace), ())
-    )
+    refs = () if caller is None else slices_of(snapshot, caller.key)
     found = {
         endpoint["nodeName"]
         for ref in refs
@@ -183,7 +182,7 @@ def _judge(snapshot: Snapshot, place: Place, knob: Knob) -> None:
 
 
 def _covering(snapshot: Snapshot, place: Place) -> Iterator[Ref]:
-    key = (place.callee.name, place.callee.namespace)
+    key = place.callee.key
     for kind in (ENVOY_CONFIG, CLUSTER_CONFIG):
         yield from snapshot.index(kind, _covered).get(key, ())
 
@@ -193,10 +192,6 @@ def _covered(ref: Ref, body: Body) -> Iterable[tuple[str, str]]:
         (service["name"], service.get("namespace") or ref.namespace or "default")
         for service in body["spec"].get("services") or ()
     }
-
-
-def _sliced(ref: Ref, body: Body) -> Iterable[tuple[str, str]]:
-    return [(labels_of(body).get(SERVICE_NAME, ""), ref.namespace)]
 
 
 def _is_http(port: Mapping[str, Any]) -> bool:

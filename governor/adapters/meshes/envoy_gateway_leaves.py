@@ -19,6 +19,7 @@ from governor.adapters.kubernetes_edits import ABSENT, Edit, FieldPath, value_at
 from governor.adapters.meshes.bursts import part, whole
 from governor.adapters.meshes.durations import gateway_duration, seconds
 from governor.adapters.meshes.envoy_gateway_policies import Site
+from governor.adapters.meshes.shares import whole_percent
 from governor.knobs import ConnectionLimits, OutlierDetection, RetryPolicy, Timeout
 
 
@@ -153,7 +154,7 @@ def _each(site: Site, total: int | None, proxies: int) -> int | None:
 
 def outlier_edits(site: Site, value: OutlierDetection) -> list[Edit]:
     """Largest share, in whole percent, rounded down; and failures in a row."""
-    percent = None if value.max_ejection is None else math.floor(value.max_ejection * 100 + 1e-6)
+    percent = None if value.max_ejection is None else whole_percent(value.max_ejection)
     if percent == 0:
         raise Inexpressible("Envoy Gateway reads a maxEjectionPercent of 0 as Envoy's 10 %: 1 % is the least")
     if value.consecutive_5xx is not None and value.consecutive_5xx < 1:
@@ -183,7 +184,7 @@ def attempts_in(site: Site) -> int | None:
 
 def budget_edits(site: Site, value: RetryPolicy) -> list[Edit]:
     """The budget as a share of active requests, in whole percent, rounded down."""
-    share = None if value.budget is None else math.floor(value.budget * 100 + 1e-6)
+    share = None if value.budget is None else whole_percent(value.budget)
     at = "retryBudget.percent"
     leaves = {f"{at}.numerator": share, f"{at}.denominator": None if share is None else 100}
     return [] if share is None and budget_in(site) is None else edits_in(site, BREAKER, leaves)

@@ -14,8 +14,8 @@ from governor.adapters.inexpressible import Inexpressible
 from governor.adapters.kubernetes_edits import ABSENT, Edit, FieldPath, value_at
 from governor.adapters.meshes.envoy_gateway_policies import Site
 from governor.adapters.meshes.mesh import Place
+from governor.adapters.meshes.rules_envoy_gateway import UNIT_S
 
-UNIT_S: Mapping[str, float] = {"Second": 1.0, "Minute": 60.0, "Hour": 3600.0, "Day": 86400.0}
 RULES: FieldPath = ("rateLimit", "local", "rules")
 GLOBAL = "Global"
 """A type of limits that leaves local ones unread."""

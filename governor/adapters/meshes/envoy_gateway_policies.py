@@ -13,7 +13,7 @@ from typing import Any
 
 from governor.adapters.inexpressible import Inexpressible
 from governor.adapters.kubernetes_edits import ABSENT, AnyChange, Change, Edit, FieldPath, OwnObject, value_at
-from governor.adapters.kubernetes_objects import Body, Kind, Ref, Snapshot, labels_of
+from governor.adapters.kubernetes_objects import Body, Found, Kind, Ref, Snapshot, labels_of
 from governor.adapters.kubernetes_ownership import is_own
 from governor.adapters.meshes.gateway_objects import (
     GATEWAY,
@@ -31,8 +31,6 @@ CONTROLLER = "gateway.envoyproxy.io/"
 """How the controller names of Envoy Gateway's classes begin."""
 BY_LABEL = "by label"
 """Key of policies that choose their targets by label."""
-
-Found = tuple[Ref, Body]
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,15 +7,15 @@ Source: GEP-3388 (retry budgets); Istio reads it since 1.26 with PILOT_ENABLE_AL
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from governor.adapters.inexpressible import Inexpressible
 from governor.adapters.kubernetes_edits import ABSENT, AnyChange, Change, Edit, OwnObject, value_at
-from governor.adapters.kubernetes_objects import Body, Kind, Ref, Snapshot
+from governor.adapters.kubernetes_objects import Body, Found, Kind, Ref, Snapshot
 from governor.adapters.meshes.gateway_objects import Key
 from governor.adapters.meshes.mesh import Service
+from governor.adapters.meshes.shares import whole_percent
 
 POLICY = Kind("gateway.networking.x-k8s.io", "v1alpha1", "xbackendtrafficpolicies", "XBackendTrafficPolicy")
 CONSTRAINT = ("spec", "retryConstraint")
@@ -47,7 +47,7 @@ def budget_changes(
             "XBackendTrafficPolicy, which holds retry budgets, is not installed: it is of the Gateway API's "
             "experimental channel"
         )
-    percent = Edit(PERCENT, math.floor(budget * 100 + 1e-6))
+    percent = Edit(PERCENT, whole_percent(budget))
     filled = [
         Edit(path, default if (now := value_at(found and found[1], path)) is ABSENT else now)
         for path, default in FILLED_IN.items()
@@ -79,7 +79,7 @@ def budget_in(snapshot: Snapshot, services: tuple[Key, ...]) -> float | None:
     return (DEFAULT_PERCENT if percent is ABSENT else float(percent)) / 100
 
 
-def _policy(snapshot: Snapshot, services: tuple[Key, ...]) -> tuple[Ref, Body] | None:
+def _policy(snapshot: Snapshot, services: tuple[Key, ...]) -> Found | None:
     """The one policy of all these Services; None if none has one."""
     index = snapshot.index(POLICY, _targets)
     refs = {ref for key in services for ref in index.get(key, ())}

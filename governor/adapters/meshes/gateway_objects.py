@@ -114,7 +114,7 @@ def gateway_routes_of(snapshot: Snapshot, place: Place, counts: Callable[[Route]
     A rule carries the edge to its first backend whatever the others are: metrics are of rules there.
     Inexpressible naming all if they hang on different Gateways, none of the caller's name: some are others'.
     """
-    callee = (place.callee.name, place.callee.namespace)
+    callee = place.callee.key
     routes = _of_gateways(_candidates(snapshot, place, ROUTES), _wanted(place), callee)
     found = _at_its_gateway([route for route in routes if counts(route)], place.caller)
     gateways = {frozenset((kind, where) for kind, where, _ in parents_of(r.ref, r.body)) for r in found}
@@ -130,7 +130,7 @@ def _which(routes: Sequence[Route], place: Place) -> Inexpressible:
 
 def _wanted(place: Place) -> set[Key]:
     backends = {service_key(name, place.callee.namespace) for name in place.backends}
-    return {(place.callee.name, place.callee.namespace), *backends}
+    return {place.callee.key, *backends}
 
 
 def _candidates(snapshot: Snapshot, place: Place, kinds: Sequence[Kind]) -> list[Route]:
@@ -147,7 +147,7 @@ def _at_its_gateway(routes: Iterable[Route], caller: str) -> list[Route]:
 
 def _of_mesh(found: Iterable[Route], place: Place) -> list[Route]:
     """Routes attached to the callee: the caller's own (consumer routes) come before the producer's."""
-    callee = (place.callee.name, place.callee.namespace)
+    callee = place.callee.key
     attached = [
         replace(route, rules=tuple((at, rule) for at, rule in enumerate(route.all_rules) if _backends(rule)))
         for route in found
@@ -188,7 +188,7 @@ def _gateway_is(route: Route, caller: str) -> bool:
 def services_behind(route: Route | None, callee: Service) -> tuple[Key, ...]:
     """The Services that an edge's requests end at: the backends of its rules, or the callee without a route."""
     if route is None:
-        return ((callee.name, callee.namespace),)
+        return (callee.key,)
     found = {
         backend_key(backend, route.ref.namespace): None
         for _, rule in route.rules

@@ -16,6 +16,7 @@ from governor.adapters.kubernetes_edits import ABSENT, AnyChange, Change, Edit, 
 from governor.adapters.kubernetes_objects import Body, Ref, Snapshot
 from governor.adapters.meshes.istio_objects import DESTINATION_RULE, blocked_by, destination_rule
 from governor.adapters.meshes.mesh import Place
+from governor.adapters.meshes.shares import whole_percent
 from governor.knobs import ConnectionLimits, InFlightCap, Knob, KnobValue, OutlierDetection, RetryPolicy
 
 POLICY = ("spec", "trafficPolicy")
@@ -121,7 +122,7 @@ def rule_changes(snapshot: Snapshot, place: Place, leaves_over: LeavesOver) -> l
 
 def outlier_leaves(value: OutlierDetection, policy: Mapping[str, Any]) -> Leaves:
     """Share and failures in a row; to eject nobody all detectors are off, for a share of 0 is read as 10 %."""
-    percent = None if value.max_ejection is None else math.floor(value.max_ejection * 100 + 1e-6)
+    percent = None if value.max_ejection is None else whole_percent(value.max_ejection)
     if percent != 0:
         return {MAX_EJECTION: percent, CONSECUTIVE_5XX: value.consecutive_5xx}
     off: dict[tuple[str, ...], Any] = {MAX_EJECTION: None, CONSECUTIVE_5XX: 0, CONSECUTIVE_GATEWAY: 0}

@@ -6,18 +6,8 @@ Service's own label comes first).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-from governor.adapters.kubernetes_discovery import SERVICE_NAME, endpoints
-from governor.adapters.kubernetes_objects import (
-    ENDPOINT_SLICE,
-    NAMESPACE,
-    SERVICE,
-    Body,
-    Ref,
-    Snapshot,
-    labels_of,
-)
+from governor.adapters.kubernetes_discovery import endpoints, slices_of
+from governor.adapters.kubernetes_objects import NAMESPACE, SERVICE, Ref, Snapshot, labels_of
 from governor.adapters.meshes.gateway_objects import GATEWAY
 from governor.adapters.meshes.istio_callers import is_gateway
 from governor.adapters.meshes.mesh import Place, Service
@@ -57,14 +47,9 @@ def waypoint_of(snapshot: Snapshot, service: Service) -> Ref | None:
 
 def proxies_of_waypoint(snapshot: Snapshot, waypoint: Ref) -> int:
     """Proxies of the waypoint, whose Service is called as its Gateway; at least one."""
-    key = (waypoint.namespace, waypoint.name)
-    slices = snapshot.index(ENDPOINT_SLICE, _of_service).get(key, ())
+    key = (waypoint.name, waypoint.namespace)
+    slices = slices_of(snapshot, key)
     return max(1, endpoints(Snapshot({ref: snapshot.objects[ref] for ref in slices})).get(key, 1))
-
-
-def _of_service(ref: Ref, body: Body) -> Iterator[tuple[str, str]]:
-    if (name := labels_of(body).get(SERVICE_NAME)) is not None:
-        yield ref.namespace, name
 
 
 def _label(snapshot: Snapshot, service: Service, name: str) -> str | None:

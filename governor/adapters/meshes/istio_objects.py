@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from governor.adapters.inexpressible import Inexpressible
-from governor.adapters.kubernetes_objects import Body, Kind, Ref, Snapshot
+from governor.adapters.kubernetes_objects import Body, Found, Kind, Ref, Snapshot
 from governor.adapters.meshes.gateway_objects import Route, attached_to_service, route_of
 from governor.adapters.meshes.istio_callers import (
     gateways_of,
@@ -28,7 +28,6 @@ ENVOY_FILTER = Kind(GROUP, "v1alpha3", "envoyfilters", "EnvoyFilter")
 MESH_GATEWAY = "mesh"
 """The gateway that stands for all sidecars; the default where a VirtualService names none."""
 
-Found = tuple[Ref, Body]
 HostKey = tuple[str, str]
 """Name and namespace of a service; or `*` and what a wildcard host ends in."""
 
@@ -42,7 +41,7 @@ def _key(host: str, namespace: str) -> HostKey | None:
     if host.startswith("*"):
         return "*", host[1:]
     named = service_of(full_host(host, namespace))
-    return None if named is None else (named.name, named.namespace)
+    return None if named is None else named.key
 
 
 def _rule_hosts(ref: Ref, body: Body) -> Iterator[HostKey]:
@@ -93,7 +92,7 @@ def destination_rule(snapshot: Snapshot, place: Place) -> Found | None:
     """
     service = place.callee
     hosts = snapshot.index(DESTINATION_RULE, _rule_hosts)
-    found = [(ref, snapshot.objects[ref]) for ref in hosts.get((service.name, service.namespace), ())]
+    found = [(ref, snapshot.objects[ref]) for ref in hosts.get(service.key, ())]
     for ref, body in found:
         if _is_only_for(body, snapshot, place, ref.namespace):
             raise Inexpressible(
@@ -118,7 +117,7 @@ def virtual_service(snapshot: Snapshot, place: Place) -> Found | None:
     hosts nor gateways, belongs where those that delegate to it belong.
     """
     service = place.callee
-    refs = snapshot.index(VIRTUAL_SERVICE, _routed_hosts).get((service.name, service.namespace), ())
+    refs = snapshot.index(VIRTUAL_SERVICE, _routed_hosts).get(service.key, ())
     bound = {ref: _gateways(snapshot, ref) for ref in refs}
     inside = [(ref, snapshot.objects[ref]) for ref in refs if MESH_GATEWAY in bound[ref]]
     outside = [(ref, snapshot.objects[ref]) for ref in refs if bound[ref] - {MESH_GATEWAY}]
@@ -165,7 +164,7 @@ def refuse_own_route(snapshot: Snapshot, place: Place) -> None:
             f"no VirtualService of the gateway {place.caller} leads to {service.host}: write its route first"
         )
     hosts = snapshot.index(VIRTUAL_SERVICE, _spoken_for)
-    for ref in hosts.get((service.name, service.namespace), ()):
+    for ref in hosts.get(service.key, ()):
         raise Inexpressible(
             f"{ref} takes the requests for {service.host}, but no http route of it leads there: a second one "
             "for the same host is undefined"
@@ -200,7 +199,7 @@ def _named_gateways(ref: Ref, body: Body) -> frozenset[str]:
 def entries(found: Found, service: Service) -> list[tuple[int, Mapping[str, Any]]]:
     """Entries of `spec.http` that lead to this service and no other, with their positions."""
     ref, body = found
-    wanted = (service.name, service.namespace)
+    wanted = service.key
     return [
         (position, entry)
         for position, entry in enumerate(body["spec"].get("http") or ())

@@ -14,11 +14,10 @@ from typing import Any
 
 from governor.adapters.inexpressible import Inexpressible
 from governor.adapters.kubernetes_edits import ABSENT, AnyChange, Change, Edit, FieldPath, OwnObject
-from governor.adapters.kubernetes_objects import Body, Ref, Snapshot
+from governor.adapters.kubernetes_objects import Body, Found, Ref, Snapshot
 from governor.adapters.meshes.durations import milliseconds, seconds
 from governor.adapters.meshes.istio_objects import (
     VIRTUAL_SERVICE,
-    Found,
     entries,
     refuse_own_route,
     virtual_service,

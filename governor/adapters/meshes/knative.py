@@ -14,7 +14,7 @@ from typing import Any
 
 from governor.adapters.inexpressible import Inexpressible
 from governor.adapters.kubernetes_edits import ABSENT, AnyChange, Change, Edit
-from governor.adapters.kubernetes_objects import Body, Kind, Ref, Snapshot
+from governor.adapters.kubernetes_objects import Body, Found, Kind, Ref, Snapshot
 from governor.adapters.meshes.checked import checked
 from governor.adapters.meshes.mesh import Place
 from governor.adapters.meshes.rules_knative import MAX_TIMEOUT_S, violations
@@ -93,7 +93,7 @@ class Knative:
         return checked([change], snapshot, violations)
 
 
-def _object(snapshot: Snapshot, place: Place) -> tuple[Ref, Body] | None:
+def _object(snapshot: Snapshot, place: Place) -> Found | None:
     """The object that says where the callee's requests go."""
     for kind in (KNATIVE_SERVICE, ROUTE):
         ref = Ref(kind, place.callee.namespace, place.callee.name)

@@ -13,14 +13,14 @@ from typing import TypeVar
 
 from governor.adapters.inexpressible import Inexpressible
 from governor.adapters.kubernetes_edits import AnyChange
-from governor.adapters.kubernetes_objects import Kind, Snapshot
+from governor.adapters.kubernetes_objects import Found, Kind, Snapshot
 from governor.adapters.meshes import linkerd_annotations as noted
 from governor.adapters.meshes import linkerd_limits as limits
 from governor.adapters.meshes import linkerd_profiles as profiles
 from governor.adapters.meshes.checked import checked
 from governor.adapters.meshes.gateway_objects import Route, route_of
 from governor.adapters.meshes.gateway_routes import weight_changes, weights_in
-from governor.adapters.meshes.linkerd_objects import LIMIT_POLICY, ROUTES, SERVER, SERVICE_PROFILE, Found, profile
+from governor.adapters.meshes.linkerd_objects import LIMIT_POLICY, ROUTES, SERVER, SERVICE_PROFILE, profile
 from governor.adapters.meshes.mesh import Place
 from governor.adapters.meshes.rules_linkerd import violations
 from governor.knobs import (

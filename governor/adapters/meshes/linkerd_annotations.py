@@ -12,9 +12,9 @@ from typing import TypeVar
 
 from governor.adapters.inexpressible import Inexpressible
 from governor.adapters.kubernetes_edits import ABSENT, Change, Edit, edited
-from governor.adapters.kubernetes_objects import Body, Snapshot, annotations_of
+from governor.adapters.kubernetes_objects import Body, Found, Snapshot, annotations_of
 from governor.adapters.meshes.durations import milliseconds
-from governor.adapters.meshes.linkerd_objects import Found, routes, service
+from governor.adapters.meshes.linkerd_objects import routes, service
 from governor.adapters.meshes.mesh import Place
 from governor.adapters.meshes.rules_linkerd import (
     ACCRUAL,

@@ -13,8 +13,8 @@ from typing import Any
 
 from governor.adapters.inexpressible import Inexpressible
 from governor.adapters.kubernetes_edits import ABSENT, AnyChange, Change, Edit, OwnObject
-from governor.adapters.kubernetes_objects import Body, Ref, Snapshot
-from governor.adapters.meshes.linkerd_objects import LIMIT_POLICY, POLICY, SERVER, Found, service
+from governor.adapters.kubernetes_objects import Body, Found, Ref, Snapshot
+from governor.adapters.meshes.linkerd_objects import LIMIT_POLICY, POLICY, SERVER, service
 from governor.adapters.meshes.mesh import Place
 
 _TOTAL = ("spec", "total", "requestsPerSecond")

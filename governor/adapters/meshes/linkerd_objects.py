@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from governor.adapters.inexpressible import Inexpressible
-from governor.adapters.kubernetes_objects import SERVICE, Body, Kind, Ref, Snapshot, annotations_of
+from governor.adapters.kubernetes_objects import SERVICE, Body, Found, Kind, Ref, Snapshot, annotations_of
 from governor.adapters.meshes.gateway_objects import GRPC_ROUTE, HTTP_ROUTE, parents_of
 from governor.adapters.meshes.mesh import Place, service_of
 
@@ -19,8 +19,6 @@ POLICY_ROUTE = Kind(POLICY, "v1beta3", "httproutes", "HTTPRoute")
 SERVICE_PROFILE = Kind("linkerd.io", "v1alpha2", "serviceprofiles", "ServiceProfile")
 ROUTES = (HTTP_ROUTE, GRPC_ROUTE, POLICY_ROUTE)
 OPAQUE_PORTS = "config.linkerd.io/opaque-ports"
-
-Found = tuple[Ref, Body]
 
 
 def service(snapshot: Snapshot, place: Place) -> Found:
@@ -41,7 +39,7 @@ def service(snapshot: Snapshot, place: Place) -> Found:
 
 def profile(snapshot: Snapshot, place: Place) -> Found | None:
     """The ServiceProfile that the caller's proxies use: of the caller's namespace, else of the callee's."""
-    refs = snapshot.index(SERVICE_PROFILE, _profiled).get((place.callee.name, place.callee.namespace), ())
+    refs = snapshot.index(SERVICE_PROFILE, _profiled).get(place.callee.key, ())
     for namespace in (_namespace_of(place.caller), place.callee.namespace):
         for ref in refs:
             if ref.namespace == namespace:
@@ -51,7 +49,7 @@ def profile(snapshot: Snapshot, place: Place) -> Found | None:
 
 def routes(snapshot: Snapshot, place: Place) -> list[Found]:
     """The routes of the callee that hold for the caller: those of its own namespace, else the callee's."""
-    key = (place.callee.name, place.callee.namespace)
+    key = place.callee.key
     refs = [ref for kind in ROUTES for ref in snapshot.index(kind, _parents).get(key, ())]
     for namespace in (_namespace_of(place.caller), place.callee.namespace):
         found = [(ref, snapshot.objects[ref]) for ref in refs if ref.namespace == namespace]
@@ -77,7 +75,7 @@ def _namespace_of(caller: str) -> str:
 def _profiled(ref: Ref, body: Body) -> Iterable[tuple[str, str]]:
     del body
     found = service_of(ref.name)
-    return () if found is None else ((found.name, found.namespace),)
+    return () if found is None else (found.key,)
 
 
 def _parents(ref: Ref, body: Body) -> Iterable[tuple[str, str]]:

@@ -10,8 +10,7 @@ import re
 
 from governor.adapters.inexpressible import Inexpressible
 from governor.adapters.kubernetes_edits import Change, Edit
-from governor.adapters.kubernetes_objects import Body
-from governor.adapters.meshes.linkerd_objects import Found
+from governor.adapters.kubernetes_objects import Body, Found
 from governor.adapters.meshes.mesh import Place
 from governor.adapters.meshes.shares import Destination, service_names, shares_of
 from governor.knobs import BackendWeights, RetryPolicy

@@ -19,6 +19,9 @@ _HOST = re.compile(
     r"(?P<name>[a-z0-9]([-a-z0-9]*[a-z0-9])?)\.(?P<namespace>[a-z0-9]([-a-z0-9]*[a-z0-9])?)\.svc(\..+)?"
 )
 
+ServiceKey = tuple[str, str]
+"""Name and namespace of a Kubernetes service."""
+
 
 @dataclass(frozen=True, order=True)
 class Service:
@@ -28,6 +31,11 @@ class Service:
     namespace: str
     host: str
     """As metrics and Istio call it: `name.namespace.svc.cluster.local`."""
+
+    @property
+    def key(self) -> ServiceKey:
+        """What objects call it."""
+        return self.name, self.namespace
 
 
 def service_of(host: str) -> Service | None:

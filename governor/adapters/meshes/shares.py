@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,11 @@ from governor.adapters.kubernetes_edits import Edit, FieldPath
 from governor.adapters.kubernetes_objects import Ref
 from governor.adapters.manifests import largest_remainder
 from governor.knobs import BackendWeights
+
+
+def whole_percent(share: float) -> int:
+    """A share in whole percent, rounded down; 0.29 * 100 is a little less than the 29 that it means."""
+    return math.floor(share * 100 + 1e-6)
 
 
 @dataclass(frozen=True)

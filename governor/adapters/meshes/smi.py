@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from governor.adapters.inexpressible import Inexpressible
 from governor.adapters.kubernetes_edits import AnyChange, Change
-from governor.adapters.kubernetes_objects import Body, Kind, Ref, Snapshot
+from governor.adapters.kubernetes_objects import Body, Found, Kind, Ref, Snapshot
 from governor.adapters.meshes.checked import checked
 from governor.adapters.meshes.mesh import Place
 from governor.adapters.meshes.rules_smi import is_weight, violations
@@ -63,10 +63,10 @@ class Smi:
         edits = weight_edits(ref, _destinations(ref, body), value)
         return checked([Change(ref, edits)], snapshot, violations)
 
-    def _splits(self, snapshot: Snapshot, place: Place) -> list[tuple[Ref, Body]]:
+    def _splits(self, snapshot: Snapshot, place: Place) -> list[Found]:
         """All splits of the service; those for all requests alone, where there are any."""
         service = place.callee
-        refs = snapshot.index(self.kind, _split_services).get((service.name, service.namespace), ())
+        refs = snapshot.index(self.kind, _split_services).get(service.key, ())
         found = [(ref, snapshot.objects[ref]) for ref in refs]
         return [split for split in found if not _matches(split[1])] or found
 

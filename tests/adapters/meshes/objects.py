@@ -53,13 +53,13 @@ def place(name: str, namespace: str = "shop", **more: Any) -> Place:
 
 def after(snapshot: Snapshot, changes: Sequence[AnyChange]) -> Snapshot:
     """The cluster once the changes are made."""
-    objects: dict[Ref, Body | None] = {}
     for change in changes:
         if isinstance(change, OwnObject):
-            objects[change.ref] = None if change.body is None else own_body(change)
+            body = None if change.body is None else own_body(change)
         else:
-            objects[change.ref] = edited(objects.get(change.ref) or snapshot.objects[change.ref], change.edits)
-    return snapshot.having(objects)
+            body = edited(snapshot.objects[change.ref], change.edits)
+        snapshot = snapshot.having(change.ref, body)
+    return snapshot
 
 
 def made(mesh: Mesh, snapshot: Snapshot, where: Place, value: KnobValue) -> Snapshot:
