@@ -11,8 +11,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from governor.adapters.kubernetes_api import KubernetesApi
+from governor.adapters.kubernetes_discovery import CORE
 from governor.adapters.kubernetes_objects import Kind, Ref
 from governor.adapters.kubernetes_ownership import MANAGER
+from governor.adapters.meshes.known import MESHES, all_kinds, meshes_called
 
 LOOK = ("get", "list")
 EDIT = ("patch",)
@@ -28,62 +30,13 @@ Resource = tuple[str, str]
 
 _ISTIO, _LINKERD, _GATEWAY = "networking.istio.io", "policy.linkerd.io", "gateway.networking.k8s.io"
 _HTTP_ROUTES, _GRPC_ROUTES = (_GATEWAY, "httproutes"), (_GATEWAY, "grpcroutes")
-_BUDGETS = ("gateway.networking.x-k8s.io", "xbackendtrafficpolicies")
 _POLICIES = ("gateway.envoyproxy.io", "backendtrafficpolicies")
+_BUDGETS = ("gateway.networking.x-k8s.io", "xbackendtrafficpolicies")
 
 CLUSTER_WIDE: frozenset[Resource] = frozenset(
-    {("", "namespaces"), (_GATEWAY, "gatewayclasses"), ("cilium.io", "ciliumclusterwideenvoyconfigs")}
+    (kind.group, kind.plural) for kind in (*CORE, *all_kinds(MESHES)) if not kind.namespaced
 )
 """Resources that are in no namespace."""
-OF_EVERY_CLUSTER: tuple[Resource, ...] = (
-    ("", "services"),
-    ("", "namespaces"),
-    ("discovery.k8s.io", "endpointslices"),
-)
-READ: Mapping[str, tuple[Resource, ...]] = {
-    "istio": (
-        (_ISTIO, "virtualservices"),
-        (_ISTIO, "destinationrules"),
-        (_ISTIO, "envoyfilters"),
-        (_ISTIO, "gateways"),
-        (_ISTIO, "serviceentries"),
-        _HTTP_ROUTES,
-        _GRPC_ROUTES,
-    ),
-    "istio-ambient": (
-        (_ISTIO, "virtualservices"),
-        (_ISTIO, "destinationrules"),
-        (_ISTIO, "gateways"),
-        _HTTP_ROUTES,
-        _GRPC_ROUTES,
-        (_GATEWAY, "gateways"),
-    ),
-    "linkerd": (
-        (_LINKERD, "servers"),
-        (_LINKERD, "httplocalratelimitpolicies"),
-        (_LINKERD, "httproutes"),
-        ("linkerd.io", "serviceprofiles"),
-        _HTTP_ROUTES,
-        _GRPC_ROUTES,
-    ),
-    "gateway-api": (_HTTP_ROUTES, _GRPC_ROUTES, _BUDGETS),
-    "envoy-gateway": (
-        _POLICIES,
-        _HTTP_ROUTES,
-        _GRPC_ROUTES,
-        (_GATEWAY, "gateways"),
-        (_GATEWAY, "gatewayclasses"),
-    ),
-    "cilium": (
-        ("cilium.io", "ciliumenvoyconfigs"),
-        ("cilium.io", "ciliumclusterwideenvoyconfigs"),
-        _HTTP_ROUTES,
-        _GRPC_ROUTES,
-    ),
-    "smi": (("split.smi-spec.io", "trafficsplits"),),
-    "knative": (("serving.knative.dev", "services"), ("serving.knative.dev", "routes")),
-}
-"""By mesh, what is read besides OF_EVERY_CLUSTER."""
 WRITE: Mapping[str, Mapping[Resource, tuple[str, ...]]] = {
     "istio": {
         (_ISTIO, "virtualservices"): OWN,
@@ -126,10 +79,10 @@ class Right:
 
 def to_read(meshes: Iterable[str]) -> tuple[Right, ...]:
     """What seeing these meshes needs, in any mode."""
-    everywhere = [(resource, "which services there are") for resource in OF_EVERY_CLUSTER]
-    everywhere += [(resource, f"knobs of {mesh}") for mesh in meshes for resource in READ[mesh]]
+    wanted = [(kind, "which services there are") for kind in CORE]
+    wanted += [(kind, f"knobs of {name}") for name in meshes for kind in all_kinds(meshes_called([name]))]
     return _once(
-        Right(group, plural, verb, purpose=purpose) for (group, plural), purpose in everywhere for verb in LOOK
+        Right(kind.group, kind.plural, verb, purpose=purpose) for kind, purpose in wanted for verb in LOOK
     )
 
 

@@ -22,6 +22,7 @@ from governor.adapters.kubernetes_objects import Body, Kind, Ref, Snapshot
 from governor.adapters.kubernetes_places import index_of, setting_of, shared_by
 from governor.adapters.kubernetes_state import Read, read_settings, version_of
 from governor.adapters.kubernetes_writer import KubernetesWriter, Written, obstacle, while_changed
+from governor.adapters.meshes.known import all_kinds
 from governor.adapters.meshes.mesh import Mesh, Place
 from governor.domain import MeshIndex
 from governor.errors import ControlPlaneError
@@ -232,7 +233,7 @@ class KubernetesControlPlane:
         """Kinds of the meshes that the API server serves; asked now and then."""
         now = time.monotonic()
         if self._discovered is None or now - self._discovered > DISCOVERED_S:
-            wanted = {*CORE, *(kind for mesh in self._options.meshes for kind in mesh.kinds)}
+            wanted = {*CORE, *all_kinds(self._options.meshes)}
             self._served, self._discovered = installed(self._api, wanted), now
         return self._served
 

@@ -42,6 +42,7 @@ from governor.adapters.kubernetes_ownership import (
     may_edit,
     owners,
     rewriter,
+    strange_opt_in,
 )
 from governor.adapters.kubernetes_patches import apply_body, json_patch
 from governor.adapters.kubernetes_status import complaint, taken
@@ -106,7 +107,7 @@ def obstacle(body: Body, change: Change, knob: Knob) -> str | None:
         if in_list(edit.path):
             return (
                 f"{in_words(edit.path)} of {change.ref} stands in a list that its owner holds as a whole: "
-                f"annotate the object with {MAY_EDIT}: {knob.value} to let the governor change it"
+                f"{_way_out(body, knob)}"
             )
         others = [name for name in owners(body, edit.path) if not is_ours(name)]
         if now is not ABSENT and (others or not owners(body, edit.path)):
@@ -114,9 +115,15 @@ def obstacle(body: Body, change: Change, knob: Knob) -> str | None:
             through = f" (delivered by {tool})" if tool else ""
             return (
                 f"{in_words(edit.path)} of {change.ref} is set by {', '.join(others) or 'its owner'}{through}: "
-                f"annotate the object with {MAY_EDIT}: {knob.value} to let the governor change it"
+                f"{_way_out(body, knob)}"
             )
     return None
+
+
+def _way_out(body: Body, knob: Knob) -> str:
+    strange = strange_opt_in(body)
+    noted = f" (it says {', '.join(strange)} now, which is no knob)" if strange else ""
+    return f"annotate the object with {MAY_EDIT}: {knob.value} to let the governor change it{noted}"
 
 
 class KubernetesWriter:

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from governor.adapters.kubernetes_access import CLUSTER_WIDE, Right, allowed, needed
 from governor.adapters.kubernetes_discovery import installed, present
-from governor.adapters.meshes.known import meshes_called
+from governor.adapters.meshes.known import all_kinds, meshes_called
 from governor.commands.output import FOUND, NOTHING, settings_for, show, warn
 from governor.runtime.wiring import kubernetes_api
 from governor.settings import RunMode, Settings
@@ -29,15 +29,17 @@ def check_access(config: Path | None) -> int:
     given = settings.plane.kubernetes
     api = kubernetes_api(given)
     known = meshes_called(given.meshes)
-    served = installed(api, {kind for mesh in known for kind in mesh.kinds})
-    names = tuple(dict.fromkeys(mesh.name for mesh in present(known, served)))
-    there = {(kind.group, kind.plural) for kind in served}
+    kinds = all_kinds(known)
+    served = installed(api, kinds)
+    names = tuple(dict.fromkeys(mesh.name for mesh in present(known, served, named=bool(given.meshes))))
+    # Of a mesh's kinds some may not be installed, and are then not used.
+    away = {(kind.group, kind.plural) for kind in kinds} - {(kind.group, kind.plural) for kind in served}
     if not names:
         warn(f"no mesh is installed of {', '.join(dict.fromkeys(mesh.name for mesh in known))}")
     answers = [
         (right, namespace, allowed(api, right, namespace))
         for right in needed(names, enforce=settings.mode is RunMode.ENFORCE, elect=settings.leadership.enabled)
-        if _asked_for(right, there, known_kinds={(kind.group, kind.plural) for m in known for kind in m.kinds})
+        if (right.group, right.resource) not in away
         for namespace in _namespaces(right, settings)
     ]
     lacking = [answer for answer in answers if not answer[2]]
@@ -47,12 +49,6 @@ def check_access(config: Path | None) -> int:
     if lacking:
         warn(f"{len(lacking)} of {len(answers)} rights lack: deploy/ has a role for each mode and mesh")
     return FOUND if lacking or not names else NOTHING
-
-
-def _asked_for(right: Right, there: set[tuple[str, str]], known_kinds: set[tuple[str, str]]) -> bool:
-    """Whether the resource is there: of a mesh's kinds some may not be installed, and are then not used."""
-    resource = right.group, right.resource
-    return resource in there or resource not in known_kinds
 
 
 def _namespaces(right: Right, settings: Settings) -> Sequence[str]:

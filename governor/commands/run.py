@@ -57,7 +57,7 @@ def run_forever(config: Path | None, given: Mapping[str, Any] | None = None, cyc
     with on_stop(stop.set), closing(source_of(settings)) as source:
         ports = Ports(source, plane, ledger, SystemClock())
         learning = Learning(models_of(settings), past_of(settings))
-        leading = Leading(elector, ports) if elector else None
+        leading = Leading(elector, ports, metrics, status) if elector else None
         begun = GovernorState() if leading else _begin(ports, settings)
         governing = Governing(ports, lambda: _now(options, settings), metrics, status, begun, learning, leading)
         with (

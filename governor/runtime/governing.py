@@ -99,7 +99,7 @@ class Governing:
     def _given(self) -> tuple[GovernorState, Ports, CycleOptions]:
         options = self._options()
         if self._leading is not None:
-            self._state, options = self._leading.before(self._state, options, self._metrics, self._status)
+            self._state, options = self._leading.before(self._state, options)
         if self._learning is not None:
             self._state, options = self._learning.before(self._state, options, self._metrics, self._status)
         return self._state, self._ports, options

@@ -20,26 +20,24 @@ log = structlog.get_logger("governor")
 class Leading:
     """Says before each cycle whether it may write, and takes over what an earlier leader left."""
 
-    def __init__(self, leadership: Leadership, ports: Ports) -> None:
-        self._leadership, self._ports = leadership, ports
+    def __init__(self, leadership: Leadership, ports: Ports, metrics: GovernorMetrics, status: Status) -> None:
+        self._leadership, self._ports, self._status = leadership, ports, status
         self._led = False
+        # Asked at each scrape: between two cycles leadership may come and go.
+        metrics.leader.set_function(leadership.held)
 
-    def before(
-        self, state: GovernorState, options: CycleOptions, metrics: GovernorMetrics, status: Status
-    ) -> tuple[GovernorState, CycleOptions]:
+    def before(self, state: GovernorState, options: CycleOptions) -> tuple[GovernorState, CycleOptions]:
         """State and options of the next cycle: enforcing only while this replica leads.
 
         Raises ControlPlaneError if what an earlier process left half done cannot be put right; the next cycle
         tries again.
         """
-        # Asked at each scrape: between two cycles leadership may come and go.
-        metrics.leader.set_function(self._leadership.held)
         try:
             token = self._leadership.token()
         except NotLeader as error:
-            status.following = str(error)
+            self._status.following = str(error)
             return self._following(state, str(error)), replace(options, enforce=False)
-        status.following = ""
+        self._status.following = ""
         if not self._led:
             found, notes = recover(self._ports)
             for note in notes:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from governor.errors import DocumentError
 from governor.ports import ControlPlane, Ledger, MetricSource, ModelStore
@@ -120,7 +120,7 @@ def kubernetes_plane(settings: Settings, fence: Callable[[], None] = lambda: Non
     given = settings.plane.kubernetes
     # Only a replica of several must be done with a write before another may lead.
     write_s = settings.leadership.write_s if settings.leadership.enabled else None
-    api = kubernetes_api(given, fence, write_s)
+    api = kubernetes_api(given, fence=fence, write_s=write_s)
     options = PlaneOptions(
         meshes_called(given.meshes), given.namespace, given.namespaces, given.confirm_s, bool(given.meshes)
     )
@@ -139,16 +139,13 @@ def leader_seen_s(settings: Settings) -> float | None:
 
 def elector_of(settings: Settings) -> LeaseElector | None:
     """This replica's candidate for leadership; None where nothing is elected (no cluster, or switched off)."""
-    from governor.adapters.kubernetes_api import KubernetesApi
-    from governor.adapters.kubernetes_client import api_client
     from governor.adapters.kubernetes_lease import KubernetesLeases, LeaseElector
 
     asked, given = settings.leadership, settings.plane.kubernetes
     if settings.plane.kind != "kubernetes" or not asked.enabled:
         return None
     # A client of its own: renewing must not wait for the writer's requests, nor try again behind our back.
-    client = api_client(given.kubeconfig, given.context)
-    api = KubernetesApi(client, timeout_s=(asked.write_s / 2, asked.write_s / 2), tries=1)
+    api = kubernetes_api(given, timeout_s=(asked.write_s / 2, asked.write_s / 2), tries=1)
     return LeaseElector(KubernetesLeases(api, given.namespace, asked.name), _identity(), asked)
 
 
@@ -157,15 +154,13 @@ def _identity() -> str:
     return f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
 
 
-def kubernetes_api(
-    given: KubernetesSettings, fence: Callable[[], None] = lambda: None, write_s: float | None = None
-) -> KubernetesApi:
-    """Requests to the cluster that the settings name, within their budget."""
+def kubernetes_api(given: KubernetesSettings, **more: Any) -> KubernetesApi:
+    """Requests to the cluster that the settings name, within their budget; `more` as for KubernetesApi."""
     from governor.adapters.kubernetes_api import KubernetesApi, RateBudget
     from governor.adapters.kubernetes_client import api_client
 
     budget = RateBudget(given.requests_per_second, given.burst)
-    return KubernetesApi(api_client(given.kubeconfig, given.context), budget, fence=fence, write_s=write_s)
+    return KubernetesApi(api_client(given.kubeconfig, given.context), budget, **more)
 
 
 def ledger_of(settings: Settings) -> Ledger:

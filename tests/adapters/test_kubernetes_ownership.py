@@ -82,7 +82,9 @@ def test_an_owner_lets_single_knobs_be_changed(words: str, knob: Knob, allowed: 
 
 
 def test_a_typing_error_in_the_opt_in_is_told() -> None:
-    assert strange_opt_in(body(annotations={MAY_EDIT: "weigths, retries"})) == ("weigths",)
+    found = body(spec={"http": [{"route": [{"weight": 1}]}]}, annotations={MAY_EDIT: "weigths, retries"})
+    assert strange_opt_in(found) == ("weigths",)
+    assert "it says weigths now" in (obstacle(found, Change(REF, (Edit(WEIGHT, 2),)), Knob.WEIGHTS) or "")
 
 
 @pytest.mark.parametrize(

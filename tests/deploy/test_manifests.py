@@ -9,7 +9,6 @@ import yaml
 
 from governor.adapters.kubernetes_access import (
     CLUSTER_WIDE,
-    READ,
     WRITE,
     Right,
     to_keep_images,
@@ -21,6 +20,7 @@ from governor.adapters.kubernetes_access import (
     to_write,
 )
 from governor.adapters.meshes.known import MESHES
+from governor.adapters.meshes.mesh import Mesh
 from governor.policy import load_policies
 from governor.settings import RunMode
 from governor.settings_sources import load_settings
@@ -65,12 +65,12 @@ def table(*rights: Right) -> Granted:
 
 
 def test_recommend_may_read_what_the_table_says_and_nothing_more() -> None:
-    assert granted(overlay("recommend"), GOVERNOR) == table(*to_read(READ), *to_see_images())
+    assert granted(overlay("recommend"), GOVERNOR) == table(*to_read(WRITE), *to_see_images())
 
 
 def test_enforce_adds_one_mesh_the_lease_events_and_what_is_kept() -> None:
     wanted = table(
-        *to_read(READ), *to_see_images(), *to_write("istio"), *to_tell(), *to_keep_images(), *to_lead()
+        *to_read(WRITE), *to_see_images(), *to_write("istio"), *to_tell(), *to_keep_images(), *to_lead()
     )
     assert granted(overlay("enforce"), GOVERNOR) == wanted
 
@@ -81,19 +81,19 @@ def test_the_restore_job_may_give_back_and_nothing_more() -> None:
 
 def test_every_mesh_has_a_component_with_the_rights_of_the_table(everything: list[Manifest]) -> None:
     writes = [right for mesh in WRITE for right in to_write(mesh)]
-    common = [*to_read(READ), *to_see_images(), *to_tell(), *to_keep_images(), *to_lead()]
+    common = [*to_read(WRITE), *to_see_images(), *to_tell(), *to_keep_images(), *to_lead()]
     assert granted(everything, GOVERNOR) == table(*common, *writes)
     assert granted(everything, RESTORE) == table(*to_restore(WRITE))
 
 
 @pytest.mark.parametrize("mesh", MESHES, ids=lambda mesh: mesh.name)
-def test_the_table_reads_what_a_mesh_reads_and_writes_only_that_and_services(mesh: object) -> None:
-    name = mesh.name  # type: ignore[attr-defined]
-    kinds = {(kind.group, kind.plural) for kind in mesh.kinds}  # type: ignore[attr-defined]
-    assert kinds == set(READ[name])
-    assert set(WRITE[name]) <= kinds | {("", "services")}
-    wide = {(kind.group, kind.plural) for kind in mesh.kinds if not kind.namespaced}  # type: ignore[attr-defined]
-    assert wide == kinds & CLUSTER_WIDE
+def test_the_table_has_every_mesh_and_writes_only_what_is_read_and_services(mesh: Mesh) -> None:
+    assert set(WRITE[mesh.name]) <= {(kind.group, kind.plural) for kind in mesh.kinds} | {("", "services")}
+
+
+def test_what_is_in_no_namespace_is_asked_for_everywhere() -> None:
+    names = {"namespaces", "gatewayclasses", "ciliumclusterwideenvoyconfigs"}
+    assert {plural for _, plural in CLUSTER_WIDE} == names
 
 
 def test_no_role_has_a_wildcard_or_secrets_or_may_pass_rights_on(everything: list[Manifest]) -> None:

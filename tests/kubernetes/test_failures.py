@@ -145,6 +145,37 @@ def test_a_conflict_that_never_ends_is_reported_and_nothing_is_written(shop: Sho
     whole(shop)
 
 
+def test_an_object_that_changes_while_it_is_given_back_is_looked_at_again(shop: Shop) -> None:
+    shop.plane().write(shop.edge, Knob.IN_FLIGHT_CAP, CAP)
+    fault = once(_Answer(409, "the object has been modified"), writes_rule)
+    assert "was given back" in shop.plane(api_with(shop, fault), read=False).release()[0]
+    assert shop.spec(shop.rule) == RULE
+
+
+def test_which_kinds_there_are_is_asked_once_and_again_when_one_is_gone(shop: Shop) -> None:
+    asked: list[str] = []
+    gone = once(
+        _Answer(404, "the server could not find it"), lambda _, url: len(asked) == 1 and _lists_rules(url)
+    )
+
+    def fault(method: str, url: str) -> Any:
+        if url.partition("?")[0].endswith("/apis/networking.istio.io/v1"):
+            asked.append(method)
+        return gone(method, url) if again else None
+
+    again = False
+    plane = shop.plane(api_with(shop, fault))
+    before = plane.read(shop.index)
+    assert asked == ["GET"]
+    again = True
+    assert plane.read(shop.index) is before
+    assert asked == ["GET", "GET"]
+
+
+def _lists_rules(url: str) -> bool:
+    return url.partition("?")[0].endswith("/destinationrules")
+
+
 def test_the_first_of_two_objects_is_put_back_when_the_second_is_refused(shop: Shop) -> None:
     shop.owner_writes(shop.route, ROUTE, may_edit="retries")
     fault = always(

@@ -41,12 +41,13 @@ class FakeLeadership:
 class Replica:
     def __init__(self) -> None:
         self.leadership = FakeLeadership()
-        self.leading = Leading(self.leadership, Ports(SyntheticSource([]), None, MemoryLedger(), FrameClock()))
         self.metrics, self.status = GovernorMetrics("1", "enforce"), Status(15.0)
+        ports = Ports(SyntheticSource([]), None, MemoryLedger(), FrameClock())
+        self.leading = Leading(self.leadership, ports, self.metrics, self.status)
 
     def before(self, state: GovernorState) -> tuple[GovernorState, CycleOptions]:
         options = CycleOptions(load_policies(["balanced"]), enforce=True)
-        return self.leading.before(state, options, self.metrics, self.status)
+        return self.leading.before(state, options)
 
     @property
     def gauge(self) -> float | None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from governor.adapters.kubernetes_objects import Kind
 from governor.adapters.meshes import (
     cilium,
     envoy_gateway,
@@ -31,6 +32,11 @@ MESHES: tuple[Mesh, ...] = (
     cilium.MESH,
     gateway_api.MESH,
 )
+
+
+def all_kinds(meshes: Iterable[Mesh]) -> tuple[Kind, ...]:
+    """Every kind that these meshes read, once."""
+    return tuple(dict.fromkeys(kind for mesh in meshes for kind in mesh.kinds))
 
 
 def meshes_called(names: Iterable[str]) -> tuple[Mesh, ...]:
