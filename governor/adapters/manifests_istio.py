@@ -80,7 +80,7 @@ def render(proposals: Sequence[Proposal], frame: MeshFrame) -> Rendered:
     left_out: list[NotRendered] = []
     for proposal in sorted(proposals, key=lambda p: (-p.traffic, str(p.target), p.knob)):
         try:
-            name = callee_of(proposal.target, frame)
+            name = _callee_of(proposal.target, frame)
             host = hosts.get(name) or _host(name)
             _add(host, proposal, frame)
             hosts[name] = host
@@ -97,7 +97,7 @@ def _host(name: str) -> _Host:
     return _Host(service)
 
 
-def callee_of(target: Target, frame: MeshFrame) -> str:
+def _callee_of(target: Target, frame: MeshFrame) -> str:
     """Name of the service that a target's edge, or its API's entry edge, leads to; empty if it is unknown."""
     edge = _edge_of(target, frame)
     return frame.index.services[int(frame.index.edge_callee[edge])] if edge >= 0 else ""
@@ -106,8 +106,9 @@ def callee_of(target: Target, frame: MeshFrame) -> str:
 def _edge_of(target: Target, frame: MeshFrame) -> int:
     index = frame.index
     if target.kind is TargetKind.EDGE:
-        return index.edges.index(target.name) if target.name in index.edges else -1
-    return int(index.api_edge[index.apis.index(target.name)]) if target.name in index.apis else -1
+        return index.edge_position.get(target.name, -1)
+    api = index.api_position.get(target.name)
+    return -1 if api is None else int(index.api_edge[api])
 
 
 def _add(host: _Host, proposal: Proposal, frame: MeshFrame) -> None:
@@ -116,9 +117,8 @@ def _add(host: _Host, proposal: Proposal, frame: MeshFrame) -> None:
         raise Inexpressible(f"one object serves all callers of {host.service.host}, and {other} is already in it")
     if all(part is None for part in value_to_json(value).values()):
         raise Inexpressible("it removes the setting: delete its fields from your objects")
-    edge = _edge_of(proposal.target, frame)
-    caller = int(frame.index.edge_caller[edge])
-    proxies, callee = _proxies(frame, caller), _proxies(frame, frame.index.services.index(host.service.host))
+    index, edge = frame.index, _edge_of(proposal.target, frame)
+    proxies = _proxies(frame, int(index.edge_caller[edge]))
     match value:
         case RetryPolicy():
             _retries(host, value)
@@ -131,9 +131,8 @@ def _add(host: _Host, proposal: Proposal, frame: MeshFrame) -> None:
         case InFlightCap():
             _cap(host, value, proxies or 1)
         case RateLimit():
-            _rate_limit(
-                host, value, callee, int((frame.index.api_edge == _edge_of(proposal.target, frame)).sum())
-            )
+            callee = _proxies(frame, int(index.edge_callee[edge]))
+            _rate_limit(host, value, callee, int((index.api_edge == edge).sum()))
     host.taken[proposal.knob.value] = proposal.target
 
 
