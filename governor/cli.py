@@ -30,7 +30,7 @@ Seconds = Annotated[float | None, typer.Option(help="Run for so long instead.", 
 Seed = Annotated[int | None, typer.Option(help="Another seed.", min=0)]
 Format = Literal["table", "json", "yaml", "html"]
 Backend = Literal["local", "dask"]
-Through = Literal["istiod", "envoy-gateway"]
+Through = Literal["istiod", "istiod-subsets", "envoy-gateway"]
 Kind = Literal["intent", "receipt", "verdict", "cycle", "note"]
 
 

@@ -42,6 +42,7 @@ WRITE: Mapping[str, Mapping[Resource, tuple[str, ...]]] = {
         (_ISTIO, "virtualservices"): OWN,
         (_ISTIO, "destinationrules"): OWN,
         (_ISTIO, "envoyfilters"): OWN,
+        (_ISTIO, "serviceentries"): EDIT,
     },
     "istio-ambient": {
         (_ISTIO, "virtualservices"): OWN,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import yaml
@@ -17,7 +18,7 @@ from governor.adapters.kubernetes_edits import OwnObject
 from governor.adapters.kubernetes_images import BeforeImages
 from governor.adapters.kubernetes_objects import SERVICE, Body, Kind, Ref, Snapshot
 from governor.adapters.kubernetes_ownership import MAY_EDIT
-from governor.adapters.kubernetes_writer import KubernetesWriter
+from governor.adapters.kubernetes_writer import KubernetesWriter, while_changed
 from governor.adapters.meshes.mesh import Mesh, Place, Service
 from governor.knobs import VALUE_TYPES, Knob, KnobValue, Target, value_to_json
 
@@ -63,6 +64,9 @@ class Journey:
 
     def write(self, where: Place, value: KnobValue) -> dict[str, None]:
         """Make all changes of a value, each after a dry run that is judged strictly; kinds of the objects."""
+        return while_changed(partial(self._look_and_write, where, value))
+
+    def _look_and_write(self, where: Place, value: KnobValue) -> dict[str, None]:
         knob = _knob_of(value)
         changes = self.mesh.changes(self.seen(), where, value)
         assert changes, f"{value} needs no change"

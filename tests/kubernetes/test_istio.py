@@ -117,6 +117,27 @@ def test_all_knobs_at_once_and_released(bed: Any, namespace: str, backwards: boo
     assert plane.objects() == original
 
 
+def test_weights_of_endpoints_that_are_no_pods(bed: Any, namespace: str) -> None:
+    host = f"old.{namespace}.svc.cluster.local"
+    entry = {
+        "hosts": [host],
+        "resolution": "STATIC",
+        "ports": [{"number": 80, "name": "http", "protocol": "HTTP"}],
+        "endpoints": [{"address": "127.60.0.1"}, {"address": "127.60.0.2", "weight": 3}],
+    }
+    bed.api.apply(istio("ServiceEntry", "old", namespace, entry, "weights"), manager=USER)
+    plane = Governed(bed.kubeconfig, MESH, namespace, host, ("127.60.0.1:80", "127.60.0.2:80"))
+    original = plane.objects()
+    for share in (0.75, 0.9999):
+        value = BackendWeights((("127.60.0.1:80", share), ("127.60.0.2:80", 1 - share)))
+        after = written(plane, Knob.WEIGHTS, value)
+        assert isinstance(after, BackendWeights)
+        assert dict(after.shares) == pytest.approx(dict(value.shares))
+    plane.plane.release()
+    assert plane.objects() == original
+    record(MESH.name, "weights", "of ServiceEntry's endpoints: applied, changed, released; istiod's webhook")
+
+
 @pytest.mark.parametrize("retries_first", [False, True])
 def test_retries_and_timeout_share_a_stanza_and_both_go_back(
     bed: Any, namespace: str, retries_first: bool

@@ -53,7 +53,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory, real_envoy: Path) -> Iterator[
     """A running lab under load."""
     del real_envoy
     require((*KUBERNETES, ISTIOD))
-    with under_load(tmp_path_factory.mktemp("lab"), IstioConfiguration(), "127.0.79.1") as running:
+    with under_load(tmp_path_factory.mktemp("lab"), IstioConfiguration(subsets=True), "127.0.79.1") as running:
         yield running
 
 

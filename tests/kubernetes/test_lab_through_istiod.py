@@ -18,7 +18,7 @@ from governor.lab.mesh import MeshLab
 from governor.lab.through.istio import IstioConfiguration
 
 from .conftest import require
-from .traffic import SHOP, eventually, under_load
+from .traffic import SHOP, eventually, rates_of, under_load
 
 WEB, STOCK = "web.shop.svc.cluster.local", "stock.shop.svc.cluster.local"
 INTO_WEB, INTO_STOCK = f"ingress.shop|{WEB}", f"{WEB}|{STOCK}"
@@ -28,7 +28,7 @@ INTO_WEB, INTO_STOCK = f"ingress.shop|{WEB}", f"{WEB}|{STOCK}"
 def lab(tmp_path_factory: pytest.TempPathFactory, real_envoy: Path) -> Iterator[MeshLab]:
     """A running lab under load."""
     require((*KUBERNETES, ISTIOD))
-    with under_load(tmp_path_factory.mktemp("lab"), IstioConfiguration(), "127.0.78.1") as running:
+    with under_load(tmp_path_factory.mktemp("lab"), IstioConfiguration(subsets=True), "127.0.78.1") as running:
         yield running
 
 
@@ -49,16 +49,6 @@ def written(lab: MeshLab, kind: str, name: str) -> dict[str, Any]:
         {"apiVersion": "networking.istio.io/v1", "kind": kind, "metadata": metadata}
     )
     return {key: found[key] for key in ("apiVersion", "kind", "spec")} | {"metadata": metadata}
-
-
-def rates_of(source: EnvoyAdminSource, edge: str) -> dict[str, float]:
-    frame = source.observe(2.0)
-    row = frame.index.edges.index(edge)
-    return {
-        name: float(frame.backend.rate[at])
-        for at, name in enumerate(frame.index.backends)
-        if frame.index.backend_edge[at] == row
-    }
 
 
 def test_edges_are_named_by_host_and_subsets_are_their_backends(source: EnvoyAdminSource) -> None:

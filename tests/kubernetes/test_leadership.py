@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from itertools import groupby, pairwise
 from pathlib import Path
@@ -32,13 +32,20 @@ class Replica:
 
     def __init__(self, name: str, process: subprocess.Popen[bytes], log: Path) -> None:
         self.name, self.process, self._log = name, process, log
+        self._fell_asleep: list[float] = []
 
     def rows(self) -> list[dict[str, Any]]:
         whole = self._log.read_text().rpartition("\n")[0]
         return [json.loads(line) for line in whole.splitlines()]
 
     def writes(self) -> list[dict[str, Any]]:
-        return [row for row in self.rows() if "version" in row]
+        """What the server took, and when at the latest (`taken`)."""
+        return [row | {"taken": self._taken(row)} for row in self.rows() if "version" in row]
+
+    def _taken(self, row: Mapping[str, Any]) -> float:
+        # Who falls asleep in the middle of a write is told of it when it wakes up, long after the server took it.
+        slept = any(row["begun"] <= asleep <= row["answered"] for asleep in self._fell_asleep)
+        return float(row["begun"] if slept else row["answered"])
 
     def looks(self) -> None:
         """Return once it has looked at the Lease."""
@@ -50,6 +57,8 @@ class Replica:
         until(lambda: len(self.writes()) >= before + 3, f"{self.name} writes")
 
     def signal(self, number: signal.Signals) -> None:
+        if number == signal.SIGSTOP:
+            self._fell_asleep.append(uptime())
         os.kill(self.process.pid, number)
 
 
@@ -80,7 +89,7 @@ class Replicas:
         terms = [list(rows) for _, rows in groupby(writes, key=lambda row: (row["by"], row["token"]))]
         for earlier, later in pairwise(terms):
             assert earlier[0]["token"] < later[0]["token"]
-            assert max(row["answered"] for row in earlier) < min(row["begun"] for row in later)
+            assert max(row["taken"] for row in earlier) < min(row["begun"] for row in later)
         return [rows[0]["by"] for rows in terms]
 
 

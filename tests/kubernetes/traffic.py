@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Thread
 
+from governor.adapters.envoy_admin import EnvoyAdminSource
 from governor.errors import LabError
 from governor.lab.document_files import parse_scenario
 from governor.lab.mesh import MeshLab
@@ -58,3 +59,14 @@ def eventually(said: Callable[[], bool]) -> bool:
             return True
         time.sleep(0.1)
     return False
+
+
+def rates_of(source: EnvoyAdminSource, edge: str) -> dict[str, float]:
+    """Requests a second of each backend of an edge, over two seconds."""
+    frame = source.observe(2.0)
+    row = frame.index.edges.index(edge)
+    return {
+        name: float(frame.backend.rate[at])
+        for at, name in enumerate(frame.index.backends)
+        if frame.index.backend_edge[at] == row
+    }

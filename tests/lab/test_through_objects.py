@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
@@ -11,7 +11,7 @@ from governor.lab.document_files import parse_scenario
 from governor.lab.documents import Scenario
 from governor.lab.layout import Layout, make_layout
 from governor.lab.through import gateway_objects, istio_objects
-from governor.lab.through.choice import configuration
+from governor.lab.through.choice import Through, configuration
 from governor.lab.through.durations import milliseconds
 
 SCENARIO = """
@@ -70,10 +70,12 @@ def test_a_service_of_two_callers_has_a_port_for_each(scenario: Scenario, layout
 def test_classes_are_told_apart_at_the_ingress_and_priorities_everywhere(
     scenario: Scenario, layout: Layout
 ) -> None:
-    high, main = named(istio_objects.objects(scenario, layout), "VirtualService", "web")["http"]
+    documents = istio_objects.objects(scenario, layout)
+    high, main = named(documents, "VirtualService", "web")["http"]
     assert [match.get("statPrefix") for match in high["match"]] == ["buy.high", None]
     assert main["match"] == [{"uri": {"prefix": "/"}}]
-    assert [route["weight"] for route in high["route"]] == [34, 33, 33]
+    assert high["route"] == main["route"] == [{"destination": {"host": "web.two-tier.svc.cluster.local"}}]
+    assert "subsets" not in named(documents, "DestinationRule", "web")
     assert high["retries"] == {
         "attempts": 2,
         "retryOn": "503,connect-failure",
@@ -81,6 +83,17 @@ def test_classes_are_told_apart_at_the_ingress_and_priorities_everywhere(
         "perTryTimeout": "250ms",
     }
     assert high["timeout"] == "1500ms"
+
+
+def test_traffic_is_split_between_replicas_as_subsets_where_that_is_asked_for(
+    scenario: Scenario, layout: Layout
+) -> None:
+    documents = istio_objects.objects(scenario, layout, subsets=True)
+    high, main = named(documents, "VirtualService", "web")["http"]
+    assert [route["weight"] for route in high["route"]] == [34, 33, 33]
+    assert high["route"] == main["route"]
+    subsets = named(documents, "DestinationRule", "web")["subsets"]
+    assert [route["destination"]["subset"] for route in main["route"]] == [s["name"] for s in subsets]
 
 
 def test_without_retries_istio_is_told_so(scenario: Scenario, layout: Layout) -> None:
@@ -124,5 +137,6 @@ def test_durations_are_whole_milliseconds(seconds: float, text: str) -> None:
 
 
 def test_each_name_has_a_configuration_of_its_own() -> None:
-    kinds = [type(configuration(name)).__name__ for name in (None, "istiod", "envoy-gateway")]
-    assert kinds == ["FileConfiguration", "IstioConfiguration", "EnvoyGatewayConfiguration"]
+    names: list[Through | None] = [None, *get_args(Through)]
+    kinds = [type(configuration(name)).__name__ for name in names]
+    assert kinds == ["FileConfiguration", "IstioConfiguration", "IstioConfiguration", "EnvoyGatewayConfiguration"]

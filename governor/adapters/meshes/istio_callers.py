@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from governor.adapters.kubernetes_objects import SERVICE, Body, Kind, Ref, Snapshot
+from governor.adapters.kubernetes_objects import SERVICE, Body, Found, Kind, Ref, Snapshot
 from governor.adapters.meshes.mesh import Place, Service, service_of
 
 GATEWAY = Kind("networking.istio.io", "v1", "gateways", "Gateway")
@@ -35,10 +35,15 @@ def selector_of(snapshot: Snapshot, name: str, namespace: str) -> Mapping[str, s
 def ports_of(snapshot: Snapshot, service: Service) -> tuple[int, ...]:
     """Port numbers of the service, or of the ServiceEntries of its host; empty if neither is there."""
     body = snapshot.get(Ref(SERVICE, service.namespace, service.name))
-    ports = [] if body is None else body["spec"].get("ports") or []
-    for ref in snapshot.index(SERVICE_ENTRY, _entry_hosts).get(service.host, ()) if body is None else ():
-        ports += snapshot.objects[ref]["spec"].get("ports") or []
+    bodies = [body] if body is not None else [entry for _, entry in service_entries(snapshot, service)]
+    ports = [port for found in bodies for port in found["spec"].get("ports") or ()]
     return tuple(dict.fromkeys(int(port.get("port") or port["number"]) for port in ports))
+
+
+def service_entries(snapshot: Snapshot, service: Service) -> list[Found]:
+    """The ServiceEntries of the service's host."""
+    refs = snapshot.index(SERVICE_ENTRY, _entry_hosts).get(service.host, ())
+    return [(ref, snapshot.objects[ref]) for ref in refs]
 
 
 def _entry_hosts(ref: Ref, body: Body) -> Iterable[str]:

@@ -70,6 +70,13 @@ def settings(snapshot: Snapshot, place: Place, high: int | None = None) -> dict[
     }
 
 
+def balancer_of(snapshot: Snapshot, place: Place) -> str | None:
+    """The simple load balancer of the host's rule, None if it names none."""
+    found = destination_rule(snapshot, place)
+    simple: str | None = leaf(policy_of(found[1] if found else None), ("loadBalancer", "simple"))
+    return simple
+
+
 PolicyValue = InFlightCap | ConnectionLimits | OutlierDetection
 
 

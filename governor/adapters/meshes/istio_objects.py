@@ -14,6 +14,7 @@ from governor.adapters.inexpressible import Inexpressible
 from governor.adapters.kubernetes_objects import Body, Found, Kind, Ref, Snapshot
 from governor.adapters.meshes.gateway_objects import Route, attached_to_service, route_of
 from governor.adapters.meshes.istio_callers import (
+    SERVICE_ENTRY,
     gateways_of,
     is_kubernetes_gateway,
     selector_of,
@@ -58,13 +59,14 @@ def _routed_hosts(ref: Ref, body: Body) -> Iterable[HostKey]:
     return {key for host in hosts if (key := _key(host, ref.namespace)) is not None}
 
 
+def _listed_hosts(ref: Ref, body: Body) -> Iterable[HostKey]:
+    hosts = body["spec"].get("hosts") or ()
+    return {key for host in hosts if (key := _key(str(host), ref.namespace)) is not None}
+
+
 def _spoken_for(ref: Ref, body: Body) -> Iterable[HostKey]:
     """Hosts whose requests this VirtualService takes in sidecars."""
-    if MESH_GATEWAY not in _named_gateways(ref, body):
-        return set()
-    return {
-        key for host in body["spec"].get("hosts") or () if (key := _key(str(host), ref.namespace)) is not None
-    }
+    return _listed_hosts(ref, body) if MESH_GATEWAY in _named_gateways(ref, body) else set()
 
 
 def _delegated(ref: Ref, body: Body) -> Iterator[tuple[str, str]]:
@@ -80,6 +82,8 @@ def concerns(ref: Ref, body: Body) -> frozenset[HostKey] | None:
         found = frozenset(_rule_hosts(ref, body))
     elif ref.kind == VIRTUAL_SERVICE and spec.get("hosts") and not any(_delegated(ref, body)):
         found = frozenset({*_routed_hosts(ref, body), *_spoken_for(ref, body)})
+    elif ref.kind == SERVICE_ENTRY:
+        found = frozenset(_listed_hosts(ref, body))
     else:
         return None
     return None if any(name == "*" for name, _ in found) else found

@@ -15,6 +15,7 @@ from typing import Any
 from governor.adapters.inexpressible import Inexpressible
 from governor.adapters.kubernetes_edits import ABSENT, AnyChange, Change, Edit, FieldPath, OwnObject
 from governor.adapters.kubernetes_objects import Body, Found, Ref, Snapshot
+from governor.adapters.meshes import istio_endpoints as endpoints
 from governor.adapters.meshes.durations import milliseconds, seconds
 from governor.adapters.meshes.istio_objects import (
     VIRTUAL_SERVICE,
@@ -63,7 +64,7 @@ def settings(snapshot: Snapshot, place: Place, budget: KnobValue | None) -> dict
     return {
         Knob.RETRIES: None if attempts is None and share is None else RetryPolicy(attempts, share),
         Knob.TIMEOUT: timeout_in(leading),
-        Knob.WEIGHTS: weights_in(found, leading, place.backends),
+        Knob.WEIGHTS: weights_in(found, leading, place.backends) or _weights_of_endpoints(snapshot, place),
     }
 
 
@@ -135,13 +136,15 @@ def attempts_in(routes: Routes) -> int | None:
 
 
 def weight_changes(snapshot: Snapshot, place: Place, value: BackendWeights) -> list[AnyChange]:
-    """Whole numbers that sum to 100 for the destinations of every entry that splits."""
+    """Whole numbers for the destinations of every entry that splits, or else for the host's endpoints."""
     if not value.shares or sum(share for _, share in value.shares) <= 0:
         raise Inexpressible("weights must not all be zero")
     found, routes = routes_of(snapshot, place)
+    split = [(position, entry) for position, entry in routes if len(entry["route"]) > 1]
+    if not split and (pool := endpoints.pool(snapshot, place)) is not None:
+        return [endpoints.weight_change(snapshot, place, pool, value)]
     if found is None:
         raise Inexpressible(f"no VirtualService leads to {place.callee.host}: write one with both destinations")
-    split = [(position, entry) for position, entry in routes if len(entry["route"]) > 1]
     if not split:
         raise Inexpressible(f"no route of {found[0]} splits {place.callee.host} between two destinations")
     edits = [
@@ -158,6 +161,11 @@ def weights_in(found: Found | None, routes: Routes, backends: Sequence[str]) -> 
         if found is not None and len(entry["route"]) > 1:
             return shares_of(_destinations(position, entry, found[0].namespace), backends)
     return None
+
+
+def _weights_of_endpoints(snapshot: Snapshot, place: Place) -> BackendWeights | None:
+    pool = endpoints.pool(snapshot, place)
+    return None if pool is None else endpoints.weights_in(pool, place.backends)
 
 
 def _destinations(position: int, entry: Mapping[str, Any], namespace: str) -> list[Destination]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from governor.adapters.inexpressible import Inexpressible
@@ -56,8 +56,13 @@ def shares_of(destinations: Sequence[Destination], backends: Iterable[str]) -> B
     return BackendWeights(tuple(found.items()))
 
 
-def weight_edits(ref: Ref, destinations: Sequence[Destination], value: BackendWeights) -> tuple[Edit, ...]:
-    """Whole weights that sum to 100, one for each destination that `value` names.
+def weight_edits(
+    ref: Ref,
+    destinations: Sequence[Destination],
+    value: BackendWeights,
+    numbers: Callable[[Sequence[float]], list[int]] = largest_remainder,
+) -> tuple[Edit, ...]:
+    """Whole weights, one for each destination that `value` names: what `numbers` makes of shares (sum 100).
 
     Raises Inexpressible if a destination with traffic is not named, or a named one is not in the object.
     """
@@ -80,5 +85,5 @@ def weight_edits(ref: Ref, destinations: Sequence[Destination], value: BackendWe
                 f"{destination.names[0]} gets traffic by {ref} and was not seen in the metrics: "
                 "its share would change unasked"
             )
-    numbers = largest_remainder([share for _, share in found])
-    return tuple(Edit(d.path, number) for d, number in zip(named, numbers, strict=True))
+    weights = numbers([share for _, share in found])
+    return tuple(Edit(d.path, weight) for d, weight in zip(named, weights, strict=True))

@@ -6,15 +6,16 @@ from typing import Literal
 
 from governor.lab.through.configuration import Configuration, FileConfiguration
 
-Through = Literal["istiod", "envoy-gateway"]
+Through = Literal["istiod", "istiod-subsets", "envoy-gateway"]
+"""`istiod-subsets`: traffic is split by routes, between subsets of one replica each."""
 
 
 def configuration(through: Through | None) -> Configuration:
     """A configuration that was not used yet; that of files without a name."""
-    if through == "istiod":
+    if through in {"istiod", "istiod-subsets"}:
         from governor.lab.through.istio import IstioConfiguration
 
-        return IstioConfiguration()
+        return IstioConfiguration(subsets=through == "istiod-subsets")
     if through == "envoy-gateway":
         from governor.lab.through.envoy_gateway import EnvoyGatewayConfiguration
 

@@ -24,11 +24,12 @@ PROXIES = ipaddress.ip_address("127.110.0.1")
 
 
 class IstioConfiguration:
-    """etcd, an API server and istiod below the lab's directory."""
+    """etcd, an API server and istiod below the lab's directory; `subsets`: routes split between replicas."""
 
     home = HOME
 
-    def __init__(self) -> None:
+    def __init__(self, *, subsets: bool = False) -> None:
+        self._subsets = subsets
         self._bed: KubernetesBed | None = None
         self._istiod: Istiod | None = None
 
@@ -63,7 +64,7 @@ class IstioConfiguration:
         definitions.install(self._bed.api, definitions.istio())
         self._istiod = self._bed.istiod()
         self._istiod.start()
-        for document in objects(scenario, layout):
+        for document in objects(scenario, layout, subsets=self._subsets):
             self._bed.api.apply(document)
         paths = {}
         for number, (caller, port) in enumerate(layout.admin_ports.items()):

@@ -1,15 +1,16 @@
 """A scenario as Istio's objects: what a user of Istio would have written for the same mesh.
 
 A service has a ServiceEntry with one port for each edge that leads to it: the port is the one that the caller's
-Envoy listens on, as a Sidecar without redirected traffic demands. Its replicas are subsets `r0`, `r1`, ... with
-equal weights, so that traffic can be shifted between them.
+Envoy listens on, as a Sidecar without redirected traffic demands. Its replicas are the entry's endpoints, each
+with statistics and, if one is written, a weight of its own; or subsets `r0`, `r1`, ... with equal weights in the
+VirtualService, as versions of a workload have.
 
-Source: Istio, configuration reference (Traffic Management).
+Sources: Istio, configuration reference (Traffic Management); Envoy, `track_cluster_stats`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from governor.lab.documents import DataPlane, Scenario
@@ -19,6 +20,7 @@ from governor.lab.through.durations import milliseconds
 
 Document = dict[str, Any]
 NETWORKING = "networking.istio.io/v1"
+FILTERS = "networking.istio.io/v1alpha3"
 DOMAIN = "cluster.local"
 _POLICIES = {"least_request": "LEAST_REQUEST", "round_robin": "ROUND_ROBIN", "random": "RANDOM"}
 _OUTLIERS: Document = {
@@ -44,8 +46,8 @@ def unsupported(plane: DataPlane) -> list[str]:
     return [name for name, asked in wanted.items() if asked]
 
 
-def objects(scenario: Scenario, layout: Layout) -> list[Document]:
-    """Everything, in the order in which it is to be applied."""
+def objects(scenario: Scenario, layout: Layout, *, subsets: bool = False) -> list[Document]:
+    """Everything, in the order in which it is to be applied; `subsets`: traffic is split by routes."""
     found: list[Document] = [
         {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
         for name in (dns(scenario.name), OWN_NAMESPACE)
@@ -55,9 +57,10 @@ def objects(scenario: Scenario, layout: Layout) -> list[Document]:
         if edges:
             found += [
                 service_entry(scenario, layout, service, edges),
-                destination_rule(scenario, layout, service),
-                virtual_service(scenario, layout, service),
+                destination_rule(scenario, service, _subsets(layout, service) if subsets else []),
+                virtual_service(scenario, service, _split(layout, service) if subsets else {}),
             ]
+    found.append(statistics_of_endpoints(scenario))
     # The Sidecars last: a listener that an Envoy opens has all its routes by then.
     for caller in dict.fromkeys(edge.caller for edge in layout.edges):
         found.append(sidecar(scenario, layout, caller))
@@ -85,8 +88,16 @@ def service_entry(scenario: Scenario, layout: Layout, service: str, edges: list[
     return _document(scenario, "ServiceEntry", service, spec)
 
 
-def destination_rule(scenario: Scenario, layout: Layout, service: str) -> Document:
-    """The scenario's static limits, and a subset for each replica."""
+def statistics_of_endpoints(scenario: Scenario) -> Document:
+    """Has every Envoy count per endpoint, for which Istio has no field."""
+    patch = {"operation": "MERGE", "value": {"track_cluster_stats": {"per_endpoint_stats": True}}}
+    patches = [{"applyTo": "CLUSTER", "match": {"context": "SIDECAR_OUTBOUND"}, "patch": patch}]
+    document = _document(scenario, "EnvoyFilter", "statistics-of-endpoints", {"configPatches": patches})
+    return document | {"apiVersion": FILTERS}
+
+
+def destination_rule(scenario: Scenario, service: str, subsets: list[Document]) -> Document:
+    """The scenario's static limits, and the subsets that traffic can be split between."""
     plane = scenario.data_plane
     policy: Document = {"loadBalancer": {"simple": _POLICIES[plane.lb_policy]}}
     cap = (plane.static_max_requests or {}).get(service)
@@ -97,27 +108,35 @@ def destination_rule(scenario: Scenario, layout: Layout, service: str) -> Docume
         policy["retryBudget"] = {"percent": budget.percent, "minRetryConcurrency": budget.min_concurrency}
     if plane.outlier_detection == "default":
         policy["outlierDetection"] = dict(_OUTLIERS)
-    subsets = [
-        {"name": f"r{number}", "labels": {"replica": f"r{number}"}}
-        for number in range(len(layout.replica_ports[service]))
-    ]
-    spec = {"host": host(scenario, service), "trafficPolicy": policy, "subsets": subsets}
+    spec: Document = {"host": host(scenario, service), "trafficPolicy": policy}
+    if subsets:
+        spec["subsets"] = subsets
     return _document(scenario, "DestinationRule", service, spec)
 
 
-def virtual_service(scenario: Scenario, layout: Layout, service: str) -> Document:
-    """Routes `high` and `main`, by the header that carries a request's priority, with equal weights of replicas.
+def _subsets(layout: Layout, service: str) -> list[Document]:
+    return [{"name": name, "labels": {"replica": name}} for name in _split(layout, service)]
+
+
+def _split(layout: Layout, service: str) -> dict[str, int]:
+    count = len(layout.replica_ports[service])
+    return {f"r{number}": 100 // count + (number < 100 % count) for number in range(count)}
+
+
+def virtual_service(scenario: Scenario, service: str, split: Mapping[str, int]) -> Document:
+    """Routes `high` and `main`, by the header that carries a request's priority; `split`: percent by subset.
 
     What enters the mesh here counts per API class, under its name as the prefix of the route's statistics.
     """
-    main = {**_route(scenario, layout, service), "match": [*_entries(scenario, service, "low"), {"uri": _ANY}]}
+    route = _route(scenario, service, split)
+    main = {**route, "match": [*_entries(scenario, service, "low"), {"uri": _ANY}]}
     spec = {
         "hosts": [host(scenario, service)],
         "http": [
             {
                 "name": "high",
                 "match": [*_entries(scenario, service, "high"), {"headers": _HIGH}],
-                **_route(scenario, layout, service),
+                **route,
             },
             {"name": "main", **main},
         ],
@@ -140,17 +159,14 @@ def _entries(scenario: Scenario, service: str, priority: str) -> Iterator[Docume
             yield match | ({"headers": _HIGH} if priority == "high" else {})
 
 
-def _route(scenario: Scenario, layout: Layout, service: str) -> Document:
+def _route(scenario: Scenario, service: str, split: Mapping[str, int]) -> Document:
     plane = scenario.data_plane
-    count = len(layout.replica_ports[service])
-    weights = [100 // count + (number < 100 % count) for number in range(count)]
+    to = {"host": host(scenario, service)}
+    parts = [{"destination": {**to, "subset": subset}, "weight": weight} for subset, weight in split.items()]
     return {
         "timeout": milliseconds(plane.timeout_s),
         "retries": _retries(plane),
-        "route": [
-            {"destination": {"host": host(scenario, service), "subset": f"r{number}"}, "weight": weight}
-            for number, weight in enumerate(weights)
-        ],
+        "route": parts or [{"destination": to}],
     }
 
 

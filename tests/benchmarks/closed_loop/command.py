@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn
+from typing import NoReturn, get_args
 
 from rich.console import Console
 
@@ -57,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--through",
-        choices=["istiod", ENVOY_GATEWAY],
+        choices=get_args(Through),
         default=None,
         help="configure the Envoys by this (default: by files); envoy-gateway: one lab at a time, on 127.0.0.1",
     )
