@@ -39,6 +39,8 @@ class Proxy:
 
     def owner(self, cluster: str) -> Owner | None:
         """Owner of a cluster's numbers; None for clusters that carry no requests of users."""
+        # Istio ends a cluster's name in statistics with `;`, and no tag takes it off where endpoints are counted.
+        cluster = cluster.removesuffix(";")
         if cluster in self.owners:
             return self.owners[cluster]
         parts = cluster.split("|")

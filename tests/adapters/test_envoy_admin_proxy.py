@@ -50,6 +50,7 @@ def test_a_caller_that_is_called_itself_has_its_hosts_name() -> None:
     [
         (f"outbound|80|r1|{API}", f"{WEB}|{API}", "r1"),
         (f"outbound|80||{API}", f"{WEB}|{API}", None),
+        (f"outbound|80||{API};", f"{WEB}|{API}", None),
         ("out|a|b", "out|a|b", None),
     ],
 )
