@@ -13,23 +13,9 @@ from governor.lab.document_files import parse_scenario
 from governor.lab.documents import DataPlane, Fault, Retries, Scenario
 from governor.lab.envoy_config import write_envoy_files
 from governor.lab.layout import make_layout
+from tests.one_service import one_service
 
-SMALL = """
-name: small
-description: one service, two classes
-duration_s: 3
-topology:
-  services:
-    - {name: web, replicas: 2, workers: 8, service_time_s: 0.01}
-apis:
-  - {name: shop, priority: high, calls: {service: web}}
-  - {name: shop, priority: low, calls: {service: web}}
-load:
-  classes:
-    shop.high: {schedule: [[3, 30]]}
-    shop.low: {schedule: [[3, 60]]}
-slo: {latency_s: 0.2, timeout_s: 1.0}
-"""
+SMALL = one_service("small", 3, "[[3, 30]]", "[[3, 60]]", service_time_s=0.01, latency_s=0.2, seed=1)
 
 
 @pytest.fixture(scope="session")

@@ -77,6 +77,15 @@ class MeshPage:
         return max((bound for bound in self.bounds_s if bound < upper), default=0.0), upper
 
 
+def in_seconds(bounds_ms: Sequence[float]) -> tuple[float, ...]:
+    return tuple(bound / 1000 for bound in bounds_ms)
+
+
+def by_version(per_s: float, prefix: str = "") -> dict[str, float]:
+    """A rate of `reviews` as its versions share it, the names behind `prefix`."""
+    return {prefix + version: per_s * share for version, share in SHARES.items()}
+
+
 def counter(name: str, per_s: float, labels: Labels) -> Series:
     return Series(name, labels, per_s)
 

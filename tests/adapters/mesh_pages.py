@@ -24,8 +24,10 @@ from .mesh_page import (
     Labels,
     MeshPage,
     Series,
+    by_version,
     counter,
     histogram,
+    in_seconds,
 )
 
 
@@ -72,9 +74,9 @@ def istio() -> MeshPage:
         "istio",
         tuple(found),
         gateway="istio-ingressgateway.istio-system",
-        bounds_s=tuple(bound / 1000 for bound in ENVOY_MS),
+        bounds_s=in_seconds(ENVOY_MS),
         retries=RETRIES,
-        backends={version: RATE * share for version, share in SHARES.items()},
+        backends=by_version(RATE),
     )
 
 
@@ -142,9 +144,9 @@ def linkerd(protocol: str = "http") -> MeshPage:
         "linkerd",
         tuple(found),
         gateway="ingress-nginx.edge",
-        bounds_s=tuple(bound / 1000 for bound in LINKERD_MS),
+        bounds_s=in_seconds(LINKERD_MS),
         retries=RETRIES,
-        backends={f"reviews-{version}": (RATE + RETRIES) * share for version, share in SHARES.items()},
+        backends=by_version(RATE + RETRIES, "reviews-"),
         limited=4.0,
     )
 
@@ -175,7 +177,7 @@ def linkerd_without_routes() -> MeshPage:
         "linkerd",
         tuple(linkerd_endpoints()),
         gateway="ingress-nginx.edge",
-        bounds_s=tuple(bound / 1000 for bound in LINKERD_MS),
+        bounds_s=in_seconds(LINKERD_MS),
         completed=None,
         limited=None,
     )
@@ -212,7 +214,7 @@ def envoy() -> MeshPage:
         "envoy",
         tuple(found),
         gateway="ingress",
-        bounds_s=tuple(bound / 1000 for bound in ENVOY_MS),
+        bounds_s=in_seconds(ENVOY_MS),
         caller="web",
         callee="reviews",
         retries=RETRIES,
@@ -230,7 +232,7 @@ def envoy_gateway() -> MeshPage:
         "envoy-gateway",
         tuple(envoy_clusters(names, labels, "http_local_rate_limiter")),
         gateway="public.edge",
-        bounds_s=tuple(bound / 1000 for bound in ENVOY_MS),
+        bounds_s=in_seconds(ENVOY_MS),
         caller="public.edge",
         callee="httproute/shop/reviews/rule/0",
         retries=RETRIES,
@@ -303,7 +305,7 @@ def knative() -> MeshPage:
         gateway="outside",
         caller="outside",
         bounds_s=OPENTELEMETRY_S,
-        backends={version: RATE * share for version, share in SHARES.items()},
+        backends=by_version(RATE),
         limited=None,
     )
 

@@ -9,7 +9,7 @@ from dataclasses import fields
 import numpy as np
 import pytest
 
-from governor.adapters.prometheus import PrometheusOptions, PrometheusSource
+from governor.adapters.prometheus import PrometheusOptions
 from governor.adapters.prometheus_names import names_of
 from governor.adapters.prometheus_queries import DIALECTS, Labels, read_dialect
 from governor.domain import GapReason, MeshFrame
@@ -18,6 +18,7 @@ from governor.observe.frame import KINDS
 from governor.settings import PrometheusSettings
 
 from .fake_prometheus import NOW, FakePrometheus, Row
+from .observed import observed
 
 each_dialect = pytest.mark.parametrize("name", DIALECTS)
 SIGNALS = {f"{table}.{column.name}" for table, kind in KINDS.items() for column in fields(kind)}
@@ -137,11 +138,7 @@ def hubble() -> Iterator[FakePrometheus]:
 
 
 def observe(fake: FakePrometheus, dialect: str) -> MeshFrame:
-    source = PrometheusSource(PrometheusOptions(fake.url, dialect=dialect))
-    try:
-        return source.observe(30)
-    finally:
-        source.close()
+    return observed(PrometheusOptions(fake.url, dialect=dialect))
 
 
 def test_what_is_not_told_is_a_gap_that_says_why(hubble: FakePrometheus) -> None:

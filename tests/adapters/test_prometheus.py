@@ -13,6 +13,7 @@ from governor.domain import Gap, GapReason, MeshFrame
 from governor.errors import SourceRefused, SourceUnreachable
 
 from .fake_prometheus import DB, NOW, STEP, WEB, FakePrometheus, Reply, cluster, routes, shop
+from .observed import StandingClock, observed, reasons
 
 WINDOW = 20.0
 
@@ -23,24 +24,8 @@ def fake() -> Iterator[FakePrometheus]:
         yield server
 
 
-class OurClock:
-    def __init__(self, ahead_s: float = 0.0) -> None:
-        self.ahead_s = ahead_s
-
-    def now(self) -> float:
-        return NOW + self.ahead_s
-
-
 def observe(fake: FakePrometheus, window_s: float = WINDOW, ahead_s: float = 0.0) -> MeshFrame:
-    source = PrometheusSource(PrometheusOptions(fake.url, dialect="envoy", timeout_s=5), OurClock(ahead_s))
-    try:
-        return source.observe(window_s)
-    finally:
-        source.close()
-
-
-def reasons(frame: MeshFrame, signal: str) -> dict[str, GapReason]:
-    return {gap.subject: gap.reason for gap in frame.gaps if gap.signal == signal}
+    return observed(PrometheusOptions(fake.url, dialect="envoy", timeout_s=5), window_s, ahead_s)
 
 
 def test_a_frame_of_all_four_tables(fake: FakePrometheus) -> None:
@@ -233,7 +218,7 @@ def test_an_error_in_the_middle_of_a_cycle_ends_it(fake: FakePrometheus) -> None
 
 
 def test_a_source_that_is_gone_is_unreachable_and_comes_back(fake: FakePrometheus) -> None:
-    source = PrometheusSource(PrometheusOptions(fake.url, dialect="envoy", timeout_s=1.0), OurClock())
+    source = PrometheusSource(PrometheusOptions(fake.url, dialect="envoy", timeout_s=1.0), StandingClock())
     first = source.observe(WINDOW)
     fake.reply = Reply(hang=True)
     with pytest.raises(SourceUnreachable, match="within 1 s"):

@@ -6,10 +6,11 @@ from collections.abc import Iterator, Mapping
 
 import pytest
 
-from governor.adapters.prometheus import PrometheusOptions, PrometheusSource
+from governor.adapters.prometheus import PrometheusOptions
 from governor.domain import GapReason, MeshFrame
 
 from .fake_prometheus import NOW, FakePrometheus, Row
+from .observed import observed, reasons
 
 PAGE, REVIEWS = "productpage.shop.svc.cluster.local", "reviews.shop.svc.cluster.local"
 GATEWAY = "istio-ingressgateway.istio-system"
@@ -23,14 +24,6 @@ CALL |= {"destination_service": REVIEWS}
 def seen(edge: Mapping[str, str], source: str, callee: str, workload: str) -> Row:
     rest = {"destination_canonical_service": callee, "destination_workload": workload}
     return {**edge, "source_workload": source, **rest, "destination_workload_namespace": "shop"}, NOW - 2
-
-
-def clock() -> object:
-    class At:
-        def now(self) -> float:
-            return NOW
-
-    return At()
 
 
 @pytest.fixture
@@ -69,15 +62,7 @@ def fake() -> Iterator[FakePrometheus]:
 
 
 def observe(fake: FakePrometheus) -> MeshFrame:
-    source = PrometheusSource(PrometheusOptions(fake.url), clock())  # type: ignore[arg-type]
-    try:
-        return source.observe(30)
-    finally:
-        source.close()
-
-
-def reasons(frame: MeshFrame, signal: str) -> dict[str, GapReason]:
-    return {gap.subject: gap.reason for gap in frame.gaps if gap.signal == signal}
+    return observed(PrometheusOptions(fake.url))
 
 
 def test_a_caller_is_named_by_the_host_that_leads_to_it(fake: FakePrometheus) -> None:

@@ -18,29 +18,21 @@ from governor.errors import SourceError, SourceRefused
 from governor.lab.document_files import parse_scenario
 from governor.lab.mesh import MeshLab
 from governor.lab.results import LoadResult
+from tests.one_service import one_service
 
 from .real_prometheus import Prometheus
 
 pytestmark = [pytest.mark.prometheus, pytest.mark.timeout(90)]
 RATE = {"shop.high": 60.0, "shop.low": 120.0}
 DURATION = 14
-SMALL = f"""
-name: small
-description: one service, two classes
-duration_s: {DURATION}
-seed: 7
-topology:
-  services:
-    - {{name: web, replicas: 2, workers: 8, service_time_s: 0.02}}
-apis:
-  - {{name: shop, priority: high, calls: {{service: web}}}}
-  - {{name: shop, priority: low, calls: {{service: web}}}}
-load:
-  classes:
-    shop.high: {{schedule: [[{DURATION}, {RATE["shop.high"]:g}]]}}
-    shop.low: {{schedule: [[{DURATION}, {RATE["shop.low"]:g}]]}}
-slo: {{latency_s: 0.5, timeout_s: 2.0}}
-"""
+SMALL = one_service(
+    "small",
+    DURATION,
+    *(f"[[{DURATION}, {rate:g}]]" for rate in RATE.values()),
+    service_time_s=0.02,
+    latency_s=0.5,
+    timeout_s=2.0,
+)
 WINDOW_S = 6.0
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import resource
 import time
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,20 +20,13 @@ import numpy as np
 from governor.adapters.memory import MemoryControlPlane, MemoryLedger
 from governor.cycle import CycleOptions, GovernorState, Ports, cycle
 from governor.detect.conformal import YOUNG
-from governor.domain import (
-    ApiSignals,
-    BackendSignals,
-    EdgeSignals,
-    MeshFrame,
-    MeshIndex,
-    RateSamples,
-    ServiceSignals,
-)
+from governor.domain import MeshFrame, MeshIndex, RateSamples
 from governor.learned import LearnedState, learn, remembering
 from governor.policy import load_policies
 from governor.predict.demand import KEPT_S
 from governor.predict.history import RateHistory
 from tests.benchmarks.table import Row, finish
+from tests.frames import trusted_frame
 
 SIZES = (100, 1_000, 10_000)
 EDGES_PER_SERVICE = 10
@@ -101,46 +94,40 @@ def make_frame(index: MeshIndex, rng: np.random.Generator, at: float) -> MeshFra
     latency = np.where(hot[index.edge_callee], 0.5, 0.02)
     retrying = stable.random(edges) < 0.1
     slow = np.where(stable.random(backends) < 0.01, 10.0, 1.0)
-    edge = EdgeSignals.unknown(
-        edges,
-        rate=noisy(rate),
-        errors=noisy(rate * 0.001),
-        attempts=noisy(rate),
-        retries=noisy(rate * 0.02 * retrying),
-        timeouts=noisy(rate * 0.001),
-        overflow=np.zeros(edges, np.float32),
-        in_flight=noisy(rate * latency),
-        latency_mean=noisy(latency),
-        latency_p50=noisy(latency),
-        latency_p99=noisy(latency * 4),
-        latency_p999=noisy(latency * 6),
-    )
-    service = ServiceSignals.unknown(
-        services,
-        cpu_used=noisy(np.where(hot, 0.98, 0.5) * 8),
-        cpu_limit=np.full(services, 8, np.float32),
-        completions=noisy(np.maximum(arrivals, 0.1)),
-    )
+    edge = {
+        "rate": noisy(rate),
+        "errors": noisy(rate * 0.001),
+        "attempts": noisy(rate),
+        "retries": noisy(rate * 0.02 * retrying),
+        "timeouts": noisy(rate * 0.001),
+        "overflow": np.zeros(edges, np.float32),
+        "in_flight": noisy(rate * latency),
+        "latency_mean": noisy(latency),
+        "latency_p50": noisy(latency),
+        "latency_p99": noisy(latency * 4),
+        "latency_p999": noisy(latency * 6),
+    }
+    service = {
+        "cpu_used": noisy(np.where(hot, 0.98, 0.5) * 8),
+        "cpu_limit": np.full(services, 8, np.float32),
+        "completions": noisy(np.maximum(arrivals, 0.1)),
+    }
     share = rate[index.backend_edge] / np.bincount(index.backend_edge, minlength=edges)[index.backend_edge]
-    backend = BackendSignals.unknown(
-        backends,
-        rate=noisy(share),
-        errors=noisy(share * 0.001),
-        in_flight=noisy(share * latency[index.backend_edge] * slow),
-    )
+    backend = {
+        "rate": noisy(share),
+        "errors": noisy(share * 0.001),
+        "in_flight": noisy(share * latency[index.backend_edge] * slow),
+    }
     offered = np.full(APIS, 200.0)
-    api = ApiSignals.unknown(
-        APIS,
-        offered=noisy(offered),
-        limited=np.zeros(APIS, np.float32),
-        completed=noisy(offered),
-        errors=noisy(offered * 0.001),
-    )
+    api = {
+        "offered": noisy(offered),
+        "limited": np.zeros(APIS, np.float32),
+        "completed": noisy(offered),
+        "errors": noisy(offered * 0.001),
+    }
     admitted = rng.poisson(offered, (15, APIS)).astype(np.float32)
     samples = RateSamples(admitted, np.tile(arrivals, (15, 1)).astype(np.float32))
-    tables = {"service": service, "edge": edge, "backend": backend, "api": api}
-    trust = {f"{name}.{f.name}": 1.0 for name, table in tables.items() for f in fields(table)}
-    return MeshFrame(at, 15.0, index, service, edge, backend, api, trust=trust, samples=samples)
+    return trusted_frame(at, 15.0, index, service=service, edge=edge, backend=backend, api=api, samples=samples)
 
 
 @dataclass(frozen=True)

@@ -16,32 +16,17 @@ from governor import cli
 from governor.lab.document_files import parse_scenario
 from governor.lab.documents import Scenario
 from tests.adapters.fake_prometheus import FakePrometheus, shop
+from tests.one_service import one_service
 
 Call = Callable[..., int]
 Spawn = Callable[..., "Governor"]
 
-SCENARIO = """
-name: small
-description: one service, two classes
-duration_s: {seconds}
-seed: 7
-topology:
-  services:
-    - {{name: web, replicas: 2, workers: {workers}, service_time_s: 0.04}}
-apis:
-  - {{name: shop, priority: high, calls: {{service: web}}}}
-  - {{name: shop, priority: low, calls: {{service: web}}}}
-load:
-  classes:
-    shop.high: {{schedule: [[{seconds}, 20]]}}
-    shop.low: {{schedule: [[{seconds}, {low}]]}}
-slo: {{latency_s: 0.5, timeout_s: 1.0}}
-"""
-
 
 def scenario(seconds: int, low: int, workers: int = 2) -> Scenario:
     """One service of 2 x `workers` / 40 ms; 20 requests/s of high priority and `low` of low."""
-    return parse_scenario(SCENARIO.format(seconds=seconds, low=low, workers=workers), Path("small.yaml"))
+    loads = f"[[{seconds}, 20]]", f"[[{seconds}, {low}]]"
+    text = one_service("small", seconds, *loads, service_time_s=0.04, latency_s=0.5, workers=workers)
+    return parse_scenario(text, Path("small.yaml"))
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ key a column of it; one number holds for all rows. Requests take 20 ms at a serv
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
@@ -18,19 +18,12 @@ from governor.decide.capacity import CapacityBelief
 from governor.decide.load import service_load
 from governor.decide.outlook import Outlook
 from governor.decide.situation import Situation
-from governor.domain import (
-    ApiSignals,
-    BackendSignals,
-    EdgeSignals,
-    MeshFrame,
-    MeshIndex,
-    RateSamples,
-    ServiceSignals,
-)
+from governor.domain import MeshFrame, MeshIndex, RateSamples
 from governor.knobs import KnobState, Proposal
 from governor.policy import preset, resolve
 from governor.policy_view import PolicyView
 from governor.proposals import Batch
+from tests.frames import trusted_frame
 
 Columns = Mapping[str, ArrayLike]
 WINDOW_S = 15.0
@@ -101,16 +94,11 @@ def frame(
         "backend": {"errors": 0.0} | _shared(index, attempts),
         "api": {"offered": offered, "completed": offered, "limited": 0.0, "errors": 0.0},
     }
-    tables = {
-        "service": ServiceSignals.unknown(sizes["service"], **_table(well["service"], service, sizes["service"])),
-        "edge": EdgeSignals.unknown(sizes["edge"], **_table(well["edge"], edge, sizes["edge"])),
-        "backend": BackendSignals.unknown(sizes["backend"], **_table(well["backend"], backend, sizes["backend"])),
-        "api": ApiSignals.unknown(sizes["api"], **_table(well["api"], api, sizes["api"])),
-    }
-    trust = {f"{name}.{f.name}": 1.0 for name, table in tables.items() for f in fields(table)}
     rows = round(window_s)
     samples = RateSamples(column(offered, (rows, len(offered))), column(RATE, (rows, sizes["service"])))
-    return MeshFrame(0.0, window_s, index, **tables, trust=trust, samples=samples)
+    given = {"service": service, "edge": edge, "backend": backend, "api": api}
+    tables = {name: _table(columns, given[name], sizes[name]) for name, columns in well.items()}
+    return trusted_frame(0.0, window_s, index, **tables, samples=samples)
 
 
 def _shared(index: MeshIndex, attempts: NDArray[np.float32]) -> dict[str, ArrayLike]:

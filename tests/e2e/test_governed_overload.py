@@ -13,24 +13,12 @@ from governor.lab.document_files import parse_scenario
 from governor.lab.governed import run_governed
 from governor.lab.mesh import MeshLab
 from governor.policy import load_policies
+from tests.one_service import one_service
 
-SCENARIO = """
-name: short_overload
-description: one service at twice its capacity, two classes
-duration_s: 20
-seed: 7
-topology:
-  services:
-    - {name: web, replicas: 2, workers: 4, service_time_s: 0.04}
-apis:
-  - {name: shop, priority: high, calls: {service: web}}
-  - {name: shop, priority: low, calls: {service: web}}
-load:
-  classes:
-    shop.high: {schedule: [[20, 60]]}
-    shop.low: {schedule: [[5, 60], [15, 340]]}
-slo: {latency_s: 0.5, timeout_s: 1.0}
-"""
+# Twice what the service can do, once it begins.
+SCENARIO = one_service(
+    "short_overload", 20, "[[20, 60]]", "[[5, 60], [15, 340]]", service_time_s=0.04, latency_s=0.5, workers=4
+)
 PRESET = Path(__file__).parents[2] / "policies" / "balanced.yaml"
 
 

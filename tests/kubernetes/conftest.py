@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import yaml
 
 from governor.errors import LabError
 from governor.lab.bed import definitions
@@ -60,6 +61,15 @@ def require(programs: tuple[Program, ...]) -> None:
     if os.environ.get(MUST_RUN):
         pytest.fail(reason)
     pytest.skip(reason)
+
+
+def pointing_nowhere(kubeconfig: Path, folder: Path) -> Path:
+    """A copy of a kubeconfig, with an address at which no server answers."""
+    config = yaml.safe_load(kubeconfig.read_text())
+    config["clusters"][0]["cluster"]["server"] = "https://127.0.0.1:1"
+    copy = folder / "nowhere"
+    copy.write_text(yaml.safe_dump(config))
+    return copy
 
 
 def gateway_ports_free(within_s: float = 60.0) -> None:

@@ -81,6 +81,11 @@ class Governed:
         kinds = (kind for kind in self.mesh.kinds if kind.kind != "Gateway" or kind.group.endswith("istio.io"))
         return {ref: meaning(body) for kind in kinds for ref, body in self.client.list_of(kind, self.namespace)}
 
+    def write(self, knob: Knob, value: KnobValue) -> KnobValue:
+        """Write a value after a look at everything; the one that is then in force."""
+        self.plane.read(self.index)
+        return self.plane.write(self.target(knob), knob, value).after
+
     def target(self, knob: Knob) -> Target:
         """Where the knob sits."""
         return self.api if knob is Knob.RATE_LIMIT else self.edge

@@ -19,36 +19,15 @@ from governor.knobs import (
     RetryPolicy,
     Timeout,
 )
+from tests.adapters.meshes.manifests import CILIUM_ROUTE, CILIUM_SERVICE, CILIUM_SLICE
 
 from .journey import Journey, place
 
-SERVICE = """
-apiVersion: v1
-kind: Service
-metadata: {name: books}
-spec: {selector: {app: books}, ports: [{name: http, port: 80}]}
----
-apiVersion: discovery.k8s.io/v1
-kind: EndpointSlice
-metadata: {name: web-abc, labels: {kubernetes.io/service-name: web}}
-addressType: IPv4
-endpoints: [{addresses: [10.0.0.1], nodeName: n1}, {addresses: [10.0.0.2], nodeName: n2}]
-"""
-ROUTE = """
----
-apiVersion: gateway.networking.k8s.io/v1
-kind: HTTPRoute
-metadata: {name: books}
-spec:
-  parentRefs: [{group: "", kind: Service, name: books, port: 80}]
-  rules:
-  - backendRefs: [{name: books-v1, port: 80, weight: 9}, {name: books-v2, port: 80}]
-    retry: {codes: [503], attempts: 2}
-"""
+SERVICE = f"{CILIUM_SERVICE}---{CILIUM_SLICE}"
 
 
 def test_a_route(cluster: Any, namespace: str) -> None:
-    journey = Journey(cluster, namespace, MESH, SERVICE + ROUTE)
+    journey = Journey(cluster, namespace, MESH, f"{SERVICE}---{CILIUM_ROUTE}")
     where = place("books", namespace, backends=("books-v1", "books-v2"))
     half = BackendWeights((("books-v1", 0.5), ("books-v2", 0.5)))
     journey.shown(where, half, BackendWeights((("books-v1", 0.0), ("books-v2", 1.0))))

@@ -25,7 +25,7 @@ from governor.knobs import InFlightCap, Knob
 from governor.lab.bed.kubernetes import KubernetesBed
 from governor.settings import LeadershipSettings
 from tests.deploy.kustomize import OVERLAYS, Manifest, overlay, pod_templates, with_components
-from tests.kubernetes.conftest import Cluster
+from tests.kubernetes.conftest import Cluster, pointing_nowhere
 from tests.kubernetes.istio_shop import RULE, Shop
 
 HOME = "mesh-governor"
@@ -159,10 +159,8 @@ def test_check_without_any_right_says_no_to_all_of_it(
 def test_check_without_an_api_server_is_an_error_that_says_where_it_looked(
     bed: KubernetesBed, tmp_path: Path
 ) -> None:
-    config = yaml.safe_load(bed.kubeconfig.read_text())
-    config["clusters"][0]["cluster"]["server"] = "https://127.0.0.1:1"
-    (tmp_path / "nowhere").write_text(yaml.safe_dump(config))
-    file = settings_file(bed, tmp_path, "reader", "recommend", kubeconfig=str(tmp_path / "nowhere"))
+    nowhere = pointing_nowhere(bed.kubeconfig, tmp_path)
+    file = settings_file(bed, tmp_path, "reader", "recommend", kubeconfig=str(nowhere))
     with pytest.raises(ControlPlaneError, match=r"127\.0\.0\.1:1 does not answer"):
         check_access(file)
 

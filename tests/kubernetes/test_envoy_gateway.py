@@ -35,6 +35,8 @@ from governor.knobs import (
 from governor.lab.bed.envoy_gateway import CONTROLLER
 from governor.lab.bed.kubernetes import KubernetesBed
 from governor.observe.index import EdgeName, mesh_index
+from tests.adapters.meshes.manifests import ENVOY_GATEWAY_FULL_POLICY
+from tests.adapters.meshes.manifests import ENVOY_GATEWAY_POLICY as POLICY_OF_ROUTE
 
 from .capabilities import record
 from .journey import Journey, place
@@ -48,41 +50,15 @@ spec:
   rules:
   - backendRefs: [{name: api-v1, port: 80, weight: 9}, {name: api-v2, port: 80}]
 """
-CLASSES = """
-apiVersion: gateway.networking.k8s.io/v1
-kind: HTTPRoute
-metadata: {name: api}
-spec:
-  parentRefs: [{name: public}]
-  rules:
-  - name: high
-    matches: [{headers: [{name: x-priority, value: high}]}]
-    backendRefs: [{name: api-v1, port: 80, weight: 9}, {name: api-v2, port: 80}]
-  - name: main
-    backendRefs: [{name: api-v1, port: 80, weight: 9}, {name: api-v2, port: 80}]
-"""
-POLICY_OF_ROUTE = """
-apiVersion: gateway.envoyproxy.io/v1alpha1
-kind: BackendTrafficPolicy
-metadata: {name: theirs}
-spec:
-  targetRefs: [{group: gateway.networking.k8s.io, kind: HTTPRoute, name: api}]
-  loadBalancer: {type: LeastRequest}
-"""
+HEAD, RULE = ROUTE.split("  - ")
+HIGH = "  - name: high\n    matches: [{headers: [{name: x-priority, value: high}]}]\n    "
+CLASSES = HEAD + HIGH + RULE + "  - name: main\n    " + RULE
+# Some users leave the type out.
 FULL = (
-    POLICY_OF_ROUTE
-    + """
-  retry: {numRetries: 4, retryOn: {triggers: [5xx]}, perRetry: {timeout: 250ms}}
-  timeout: {http: {requestTimeout: 1m}}
-  circuitBreaker: {maxParallelRequests: 200, retryBudget: {percent: {numerator: 25}}}
-  healthCheck: {passive: {consecutive5XxErrors: 9}}
-  rateLimit:
-    local:
-      rules:
-      - clientSelectors: [{headers: [{name: x-user, value: john}]}]
-        limit: {requests: 3, unit: Hour}
-      - limit: {requests: 90, unit: Minute}
-"""
+    ENVOY_GATEWAY_FULL_POLICY.replace("    type: Local\n", "").replace(
+        "200}", "200, retryBudget: {percent: {numerator: 25}}}"
+    )
+    + "  healthCheck: {passive: {consecutive5XxErrors: 9}}\n"
 )
 ABOVE = """
 apiVersion: gateway.envoyproxy.io/v1alpha1

@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from urllib3.exceptions import ReadTimeoutError
 
 from governor.adapters.kubernetes_api import KubernetesApi, RateBudget
 from governor.adapters.kubernetes_client import api_client
 from governor.errors import ControlPlaneError, WriteRejected, WriteUnconfirmed
-from governor.knobs import InFlightCap, Knob, RetryPolicy
-from tests.kubernetes.conftest import Cluster
+from governor.knobs import InFlightCap, Knob, Receipt, RetryPolicy
+from tests.kubernetes.conftest import Cluster, pointing_nowhere
 from tests.kubernetes.istio_shop import ROUTE, RULE, Shop
 
 CAP = InFlightCap(50, None)
@@ -66,6 +65,11 @@ def api_with(shop: Shop, fault: Callable[[str, str], Any]) -> KubernetesApi:
     return KubernetesApi(FlakyClient(shop.cluster, fault), RateBudget(1000.0, 1000))  # type: ignore[arg-type]
 
 
+def capped(shop: Shop, fault: Callable[[str, str], Any]) -> Receipt:
+    """A cap is written through a server with the fault."""
+    return shop.plane(api_with(shop, fault)).write(shop.edge, Knob.IN_FLIGHT_CAP, CAP)
+
+
 def writes_rule(method: str, url: str) -> bool:
     return method == "PATCH" and "/destinationrules/" in url and "dryRun" not in url
 
@@ -91,29 +95,27 @@ def whole(shop: Shop) -> None:
 
 def test_a_server_that_asks_for_patience_gets_it(shop: Shop) -> None:
     fault = once(_Answer(429, "too many requests", {"Retry-After": "0.1"}), writes_rule)
-    receipt = shop.plane(api_with(shop, fault)).write(shop.edge, Knob.IN_FLIGHT_CAP, CAP)
-    assert receipt.after == CAP
+    assert capped(shop, fault).after == CAP
     whole(shop)
 
 
 def test_a_server_that_never_stops_asking_is_reported(shop: Shop) -> None:
     fault = always(_Answer(429, "too many requests", {"Retry-After": "0"}), writes_rule)
     with pytest.raises(ControlPlaneError, match="429"):
-        shop.plane(api_with(shop, fault)).write(shop.edge, Knob.IN_FLIGHT_CAP, CAP)
+        capped(shop, fault)
     whole(shop)
 
 
 def test_a_write_that_failed_with_500_and_did_not_happen_is_unconfirmed(shop: Shop) -> None:
     fault = always(_Answer(500, "etcdserver: request timed out"), writes_rule)
     with pytest.raises(WriteUnconfirmed, match="etcdserver"):
-        shop.plane(api_with(shop, fault)).write(shop.edge, Knob.IN_FLIGHT_CAP, CAP)
+        capped(shop, fault)
     assert shop.spec(shop.rule) == RULE
     whole(shop)
 
 
 def test_a_write_whose_answer_is_lost_is_recognised_by_its_effect(shop: Shop) -> None:
-    receipt = shop.plane(api_with(shop, once(LOST, writes_rule))).write(shop.edge, Knob.IN_FLIGHT_CAP, CAP)
-    assert receipt.after == CAP
+    assert capped(shop, once(LOST, writes_rule)).after == CAP
     assert shop.spec(shop.rule)["trafficPolicy"]["connectionPool"]["http"] == {"http2MaxRequests": 50}
     whole(shop)
 
@@ -126,21 +128,21 @@ def test_a_write_and_every_look_after_it_lost_leaves_its_before_image(shop: Shop
         return LOST if broken[0] else None
 
     with pytest.raises(WriteUnconfirmed):
-        shop.plane(api_with(shop, fault)).write(shop.edge, Knob.IN_FLIGHT_CAP, CAP)
+        capped(shop, fault)
     assert shop.spec(shop.rule)["trafficPolicy"]["connectionPool"]["http"] == {"http2MaxRequests": 50}
     whole(shop)
 
 
 def test_a_read_is_tried_again(shop: Shop) -> None:
     fault = once(_Answer(503, "starting"), lambda method, url: method == "GET" and "destinationrules" in url)
-    assert shop.plane(api_with(shop, fault)).write(shop.edge, Knob.IN_FLIGHT_CAP, CAP).after == CAP
+    assert capped(shop, fault).after == CAP
     whole(shop)
 
 
 def test_a_conflict_that_never_ends_is_reported_and_nothing_is_written(shop: Shop) -> None:
     fault = always(_Answer(409, "the object has been modified"), writes_rule)
     with pytest.raises(ControlPlaneError, match="changed meanwhile"):
-        shop.plane(api_with(shop, fault)).write(shop.edge, Knob.IN_FLIGHT_CAP, CAP)
+        capped(shop, fault)
     assert shop.spec(shop.rule) == RULE
     whole(shop)
 
@@ -192,7 +194,7 @@ def test_the_first_of_two_objects_is_put_back_when_the_second_is_refused(shop: S
 def test_a_before_image_that_cannot_be_kept_stops_the_write(shop: Shop) -> None:
     fault = always(_Answer(403, "forbidden"), lambda method, url: method == "PATCH" and "/configmaps/" in url)
     with pytest.raises(ControlPlaneError, match="not allowed"):
-        shop.plane(api_with(shop, fault)).write(shop.edge, Knob.IN_FLIGHT_CAP, CAP)
+        capped(shop, fault)
     assert shop.spec(shop.rule) == RULE
 
 
@@ -206,9 +208,6 @@ def test_kinds_that_are_removed_meanwhile_are_named(shop: Shop) -> None:
 
 
 def test_no_server_at_all_says_where_it_was_looked_for(shop: Shop, tmp_path: Path) -> None:
-    config = yaml.safe_load(shop.cluster.kubeconfig.read_text())
-    config["clusters"][0]["cluster"]["server"] = "https://127.0.0.1:1"
-    elsewhere = tmp_path / "kubeconfig"
-    elsewhere.write_text(yaml.safe_dump(config))
+    nowhere = pointing_nowhere(shop.cluster.kubeconfig, tmp_path)
     with pytest.raises(ControlPlaneError, match=r"127\.0\.0\.1:1 does not answer"):
-        shop.plane(KubernetesApi(api_client(elsewhere)))
+        shop.plane(KubernetesApi(api_client(nowhere)))

@@ -9,26 +9,11 @@ import pytest
 from governor.adapters.meshes.gateway_api import MESH
 from governor.errors import LabError
 from governor.knobs import BackendWeights, RetryPolicy, Timeout
+from tests.adapters.meshes.manifests import GATEWAY_API_ROUTE
 
 from .journey import Journey, place
 
-ROUTE = """
-apiVersion: gateway.networking.k8s.io/v1
-kind: HTTPRoute
-metadata: {name: reviews, annotations: {team: books}}
-spec:
-  parentRefs: [{group: "", kind: Service, name: reviews, port: 9080}]
-  rules:
-  - matches: [{headers: [{name: end-user, value: jason}]}]
-    backendRefs: [{name: reviews-v2, port: 9080}]
-  - backendRefs:
-    - {name: reviews-v1, port: 9080, weight: 90}
-    - name: reviews-v2
-      port: 9080
-      weight: 10
-      filters: [{type: RequestHeaderModifier, requestHeaderModifier: {set: [{name: x-to, value: v2}]}}]
-    retry: {codes: [503], attempts: 1}
-"""
+ROUTE = GATEWAY_API_ROUTE + "    retry: {codes: [503], attempts: 1}\n"
 BUDGET = """
 apiVersion: gateway.networking.x-k8s.io/v1alpha1
 kind: XBackendTrafficPolicy
@@ -41,7 +26,7 @@ BACKENDS = ("reviews-v1", "reviews-v2")
 
 @pytest.mark.parametrize("kind", ["HTTPRoute", "GRPCRoute"])
 def test_weights(cluster: Any, namespace: str, kind: str) -> None:
-    text = ROUTE.replace("HTTPRoute", kind).replace("    retry: {codes: [503], attempts: 1}\n", "")
+    text = GATEWAY_API_ROUTE.replace("HTTPRoute", kind)
     where = place("reviews", namespace, backends=BACKENDS)
     journey = Journey(cluster, namespace, MESH, text)
     halves = BackendWeights((("reviews-v1", 0.5), ("reviews-v2", 0.5)))

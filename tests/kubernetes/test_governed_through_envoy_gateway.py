@@ -20,28 +20,22 @@ from governor.lab.governed import GovernedRun, run_governed
 from governor.lab.mesh import MeshLab
 from governor.lab.through.envoy_gateway import EnvoyGatewayConfiguration
 from governor.policy import load_policies
+from tests.one_service import one_service
 
 from .capabilities import record
 from .conftest import gateway_ports_free, require
 
-OVERLOAD = """
-name: busy
-description: twice the capacity, a third of it of high priority
-duration_s: 30
-seed: 7
-topology:
-  services:
-    - {name: web, replicas: 2, workers: 8, service_time_s: 0.08}   # 200 requests/s
-apis:
-  - {name: shop, priority: high, calls: {service: web}}
-  - {name: shop, priority: low, calls: {service: web}}
-load:
-  classes:
-    shop.high: {schedule: [[8, 40], [22, 120]]}
-    shop.low: {schedule: [[8, 80], [22, 280]]}
-slo: {latency_s: 0.64, timeout_s: 2.0}
-data_plane: {timeout_s: 2.0}
-"""
+# Twice the 200 requests/s of the service, a third of them of high priority.
+OVERLOAD = one_service(
+    "busy",
+    30,
+    "[[8, 40], [22, 120]]",
+    "[[8, 80], [22, 280]]",
+    service_time_s=0.08,
+    latency_s=0.64,
+    timeout_s=2.0,
+    more="data_plane: {timeout_s: 2.0}\n",
+)
 FELT_FROM_S = 22
 """14 s after the overload began: three cycles."""
 

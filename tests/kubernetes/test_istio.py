@@ -58,8 +58,7 @@ def of_user(namespace: str, may_edit: str = "all") -> tuple[Document, Document]:
 
 
 def written(plane: Governed, knob: Knob, value: KnobValue) -> KnobValue:
-    plane.plane.read(plane.index)
-    after = plane.plane.write(plane.target(knob), knob, value).after
+    after = plane.write(knob, value)
     for ref, body in plane.objects().items():
         assert violations(ref.kind, body) == []
     return after

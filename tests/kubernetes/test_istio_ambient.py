@@ -59,22 +59,21 @@ def governed(bed: Any, namespace: str, backends: tuple[str, ...], *documents: Do
     return Governed(bed.kubeconfig, MESH, namespace, f"api.{namespace}.svc.cluster.local", backends)
 
 
-def write(plane: Governed, knob: Knob, value: KnobValue) -> KnobValue:
-    plane.plane.read(plane.index)
-    return plane.plane.write(plane.target(knob), knob, value).after
+def shown(plane: Governed, knob: Knob, *values: KnobValue) -> None:
+    """Each value is written and read back, and at the end everything is as its owner left it."""
+    original = plane.objects()
+    for value in values:
+        assert plane.write(knob, value) == value
+    assert plane.objects() != original
+    plane.plane.release()
+    assert plane.objects() == original
 
 
 @pytest.mark.parametrize(("knob", "first", "second"), [v for v in values(SUBSETS) if v[0] is not Knob.RATE_LIMIT])
 def test_a_knob_with_virtual_services(
     bed: Any, namespace: str, knob: Knob, first: KnobValue, second: KnobValue
 ) -> None:
-    plane = governed(bed, namespace, SUBSETS, virtual_service(namespace))
-    original = plane.objects()
-    for value in (first, second):
-        assert write(plane, knob, value) == value
-    assert plane.objects() != original
-    plane.plane.release()
-    assert plane.objects() == original
+    shown(governed(bed, namespace, SUBSETS, virtual_service(namespace)), knob, first, second)
     record(MESH.name, knob.value, "applied, changed, released; istiod's webhook")
 
 
@@ -89,13 +88,7 @@ def test_a_knob_with_virtual_services(
 def test_a_knob_with_an_attached_route(
     bed: Any, namespace: str, knob: Knob, first: KnobValue, second: KnobValue
 ) -> None:
-    plane = governed(bed, namespace, SERVICES, attached(namespace))
-    original = plane.objects()
-    for value in (first, second):
-        assert write(plane, knob, value) == value
-    assert plane.objects() != original
-    plane.plane.release()
-    assert plane.objects() == original
+    shown(governed(bed, namespace, SERVICES, attached(namespace)), knob, first, second)
     record(MESH.name, knob.value, "HTTPRoute: applied, accepted at observedGeneration, changed, released")
 
 
@@ -113,5 +106,5 @@ def test_what_ambient_cannot_say_is_refused(
     plane = governed(bed, namespace, SERVICES, attached(namespace), virtual_service(namespace))
     original = plane.objects()
     with pytest.raises(ControlPlaneError, match=why):
-        write(plane, knob, value)
+        plane.write(knob, value)
     assert plane.objects() == original

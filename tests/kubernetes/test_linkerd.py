@@ -8,15 +8,13 @@ import pytest
 
 from governor.adapters.meshes.linkerd import MESH
 from governor.knobs import BackendWeights, OutlierDetection, RateLimit, RetryPolicy, Timeout
+from tests.adapters.meshes.manifests import LINKERD_LIMIT as LIMIT
+from tests.adapters.meshes.manifests import LINKERD_PROFILE
+from tests.adapters.meshes.manifests import LINKERD_SERVER as SERVER
+from tests.adapters.meshes.manifests import LINKERD_SERVICE as SERVICE
 
 from .journey import Journey, place
 
-SERVICE = """
-apiVersion: v1
-kind: Service
-metadata: {name: books, annotations: {team: books}}
-spec: {selector: {app: books}, ports: [{name: http, port: 80, targetPort: 8080}]}
-"""
 RETRYING = SERVICE.replace("team: books", '"retry.linkerd.io/http": "500-504", "retry.linkerd.io/limit": "3"')
 ROUTE = """
 apiVersion: gateway.networking.k8s.io/v1
@@ -26,31 +24,6 @@ spec:
   parentRefs: [{group: "", kind: Service, name: books, port: 80}]
   rules: [{backendRefs: [{name: books, port: 80}]}]
 """
-SERVER = """
-apiVersion: policy.linkerd.io/v1beta3
-kind: Server
-metadata: {name: books-http}
-spec: {podSelector: {matchLabels: {app: books}}, port: 8080, accessPolicy: all-unauthenticated}
-"""
-LIMIT = """
-apiVersion: policy.linkerd.io/v1alpha1
-kind: HTTPLocalRateLimitPolicy
-metadata: {name: books}
-spec:
-  targetRef: {group: policy.linkerd.io, kind: Server, name: books-http}
-  total: {requestsPerSecond: 100}
-  identity: {requestsPerSecond: 20}
-"""
-PROFILE = """
-apiVersion: linkerd.io/v1alpha2
-kind: ServiceProfile
-metadata: {name: books.NAMESPACE.svc.cluster.local}
-spec:
-  routes: [{name: GET /, condition: {method: GET}, isRetryable: true}]
-  retryBudget: {retryRatio: 0.2, minRetriesPerSecond: 10, ttl: 10s}
-"""
-
-
 SPLIT = """
 apiVersion: API
 kind: HTTPRoute
@@ -105,7 +78,8 @@ def test_a_rate_limit_of_the_users(cluster: Any, namespace: str) -> None:
 
 
 def test_the_budget_of_a_service_profile(cluster: Any, namespace: str) -> None:
-    journey = Journey(cluster, namespace, MESH, stream(SERVICE, PROFILE.replace("NAMESPACE", namespace)))
+    profile = LINKERD_PROFILE.replace("books.shop", f"books.{namespace}")
+    journey = Journey(cluster, namespace, MESH, stream(SERVICE, profile))
     journey.shown(place("books", namespace), RetryPolicy(None, 0.05), RetryPolicy(None, 0.0))
 
 

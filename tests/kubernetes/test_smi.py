@@ -6,19 +6,11 @@ from typing import Any
 
 from governor.adapters.meshes.smi import MESH
 from governor.knobs import BackendWeights
+from tests.adapters.meshes.manifests import SMI_SPLIT
 
 from .journey import Journey, place
 
-SPLIT = """
-apiVersion: split.smi-spec.io/v1alpha4
-kind: TrafficSplit
-metadata: {name: rollout, annotations: {team: search}}
-spec:
-  service: search
-  backends:
-  - {service: search-v1, weight: 90}
-  - {service: search-v2, weight: 10}
-"""
+SPLIT = SMI_SPLIT.replace(".shop.svc.cluster.local", "")
 HALF = BackendWeights((("search-v1", 0.5), ("search-v2", 0.5)))
 
 

@@ -8,24 +8,9 @@ import pytest
 
 from governor.lab.document_files import parse_scenario
 from governor.lab.documents import Scenario
+from tests.one_service import one_service
 
-SMALL = """
-name: small
-description: one service, two classes
-duration_s: 3
-seed: 7
-topology:
-  services:
-    - {name: web, replicas: 2, workers: 4, service_time_s: 0.02}
-apis:
-  - {name: shop, priority: high, calls: {service: web}}
-  - {name: shop, priority: low, calls: {service: web}}
-load:
-  classes:
-    shop.high: {schedule: [[3, 30]]}
-    shop.low: {schedule: [[3, 60]]}
-slo: {latency_s: 0.2, timeout_s: 1.0}
-"""
+SMALL = one_service("small", 3, "[[3, 30]]", "[[3, 60]]", service_time_s=0.02, latency_s=0.2, workers=4)
 
 
 @pytest.fixture

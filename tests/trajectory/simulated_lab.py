@@ -3,21 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 
 from governor.adapters.memory import MemoryLedger
 from governor.cycle import CycleOptions, CycleResult, GovernorState, Ports, cycle
-from governor.domain import (
-    ApiSignals,
-    BackendSignals,
-    EdgeSignals,
-    MeshFrame,
-    MeshIndex,
-    RateSamples,
-    ServiceSignals,
-)
+from governor.domain import MeshFrame, MeshIndex, RateSamples
 from governor.knobs import (
     BackendWeights,
     InFlightCap,
@@ -35,6 +27,7 @@ from governor.lab.results import LoadResult
 from governor.observe.index import EdgeName, mesh_index
 from governor.policy import load_policies
 from governor.ports import Ledger
+from tests.frames import trusted_frame
 from tests.trajectory.simulated_mesh import Mesh
 from tests.trajectory.simulated_proxy import Bucket
 
@@ -118,7 +111,6 @@ class SimulatedSource:
         kept = [s for s in self._snapshots if s.at >= self._snapshots[-1].at - window_s - 1e-9]
         first, last = kept[0], kept[-1]
         took = max(last.at - first.at, 1e-9)
-        index, size = self.index, self.index.sizes
         edge = dict(zip(_EDGE, ((last.edge - first.edge) / took).T, strict=True))
         backend = (last.backend - first.backend) / took
         flight_change = (last.backend_flight - first.backend_flight) / took
@@ -138,15 +130,16 @@ class SimulatedSource:
             "errors": lost,
             "in_flight": np.mean([s.backend_flight for s in kept], axis=0),
         }
-        tables = {
-            "service": ServiceSignals.unknown(size["service"], **_float32(service)),
-            "edge": EdgeSignals.unknown(size["edge"], **_float32(edge)),
-            "backend": BackendSignals.unknown(size["backend"], **_float32(backends)),
-            "api": ApiSignals.unknown(size["api"], **_float32(api)),
-        }
-        trust = {f"{name}.{f.name}": 1.0 for name, table in tables.items() for f in fields(table)}
-        return MeshFrame(
-            last.at, took, index, age_s=self.now() - last.at, trust=trust, samples=self._samples(kept), **tables
+        return trusted_frame(
+            last.at,
+            took,
+            self.index,
+            service=service,
+            edge=edge,
+            backend=backends,
+            api=api,
+            samples=self._samples(kept),
+            age_s=self.now() - last.at,
         )
 
     def _samples(self, kept: list[_Snapshot]) -> RateSamples | None:
@@ -282,7 +275,3 @@ def governed(
         due += period_s
     source.run_until(scenario.duration_s + 3.0)
     return Trajectory(mesh.result(), tuple(cycles), mesh)
-
-
-def _float32(columns: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    return {name: values.astype(np.float32) for name, values in columns.items()}

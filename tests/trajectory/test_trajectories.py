@@ -13,28 +13,9 @@ from governor.lab.clairvoyant import clairvoyant
 from governor.lab.document_files import load_scenario, parse_scenario
 from governor.lab.documents import Scenario
 from governor.lab.results import LoadResult
+from tests.one_service import one_service
 from tests.trajectory.simulated_lab import Trajectory, governed, ungoverned
 
-WEB = """
-name: web
-description: one service, two classes
-duration_s: {seconds}
-seed: {seed}
-topology:
-  services:
-    - {{name: web, replicas: {replicas}, workers: 8, service_time_s: 0.05}}
-apis:
-  - {{name: shop, priority: high, calls: {{service: web}}}}
-  - {{name: shop, priority: low, calls: {{service: web}}}}
-load:
-  classes:
-    shop.high: {{schedule: {high}}}
-    shop.low: {{schedule: {low}}}
-faults: {faults}
-slo: {{latency_s: 0.4, timeout_s: 2.0}}
-govern_from_s: {govern_from}
-data_plane: {plane}
-"""
 RETRIES = "{retries: {attempts: 3, per_try_timeout_s: 0.4}}"
 
 
@@ -49,15 +30,17 @@ def web(
     seed: int = 5,
     govern_from: int = 0,
 ) -> Scenario:
-    text = WEB.format(
-        high=high,
-        low=low,
-        seconds=seconds,
-        faults=faults,
-        plane=plane,
+    text = one_service(
+        "web",
+        seconds,
+        high,
+        low,
+        service_time_s=0.05,
+        latency_s=0.4,
+        timeout_s=2.0,
         replicas=replicas,
         seed=seed,
-        govern_from=govern_from,
+        more=f"faults: {faults}\ndata_plane: {plane}\ngovern_from_s: {govern_from}\n",
     )
     return parse_scenario(text, Path("web.yaml"))
 

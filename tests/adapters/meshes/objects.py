@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from governor.adapters.inexpressible import Inexpressible
 from governor.adapters.kubernetes_edits import (
     ABSENT,
     AnyChange,
@@ -78,6 +79,20 @@ def gives_back(snapshot: Snapshot, changes: Sequence[AnyChange]) -> None:
     assert {r: b for r, b in now.objects.items() if r not in touched} == {
         r: b for r, b in snapshot.objects.items() if r not in touched
     }
+
+
+def gives_back_what_can_be_said(mesh: Mesh, snapshot: Snapshot, where: Place, values: Iterable[KnobValue]) -> int:
+    """Of the values that the mesh can express, all changes of objects that were there; how many those are."""
+    count = 0
+    for value in values:
+        try:
+            changes = mesh.changes(snapshot, where, value)
+        except Inexpressible:
+            continue
+        theirs = [change for change in changes if change.ref in snapshot.objects]
+        gives_back(snapshot, theirs)
+        count += len(theirs)
+    return count
 
 
 def without_empty(body: Body, change: Change) -> Body:

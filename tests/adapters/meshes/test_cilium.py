@@ -27,40 +27,18 @@ from governor.knobs import (
 )
 
 from .capabilities import file_agrees
+from .manifests import CILIUM_ROUTE
+from .manifests import CILIUM_SERVICE as SERVICE
+from .manifests import CILIUM_SLICE as SLICE
 from .objects import cluster, gives_back, made, place
 
-SERVICE = """
-apiVersion: v1
-kind: Service
-metadata: {name: books, namespace: shop, annotations: {mesh-governor.github.io/may-edit: all}}
-spec: {selector: {app: books}, ports: [{name: http-web, port: 80}]}
-"""
-SLICE = """
-apiVersion: discovery.k8s.io/v1
-kind: EndpointSlice
-metadata: {name: web-abc, namespace: shop, labels: {kubernetes.io/service-name: web}}
-endpoints:
-- {addresses: [10.0.0.1], nodeName: n1}
-- {addresses: [10.0.0.2], nodeName: n2}
-- {addresses: [10.0.0.3], nodeName: n2}
-"""
 THEIRS = """
 apiVersion: cilium.io/v2
 kind: CiliumEnvoyConfig
 metadata: {name: their-own, namespace: shop}
 spec: {services: [{name: books}], resources: []}
 """
-ROUTE = """
-apiVersion: gateway.networking.k8s.io/v1
-kind: HTTPRoute
-metadata: {name: books, namespace: shop, annotations: {mesh-governor.github.io/may-edit: all}}
-spec:
-  parentRefs: [{group: "", kind: Service, name: books, port: 80}]
-  rules:
-  - backendRefs: [{name: books-v1, port: 80, weight: 3}, {name: books-v2, port: 80}]
-    timeouts: {request: 10s}
-    retry: {codes: [503], attempts: 2}
-"""
+ROUTE = CILIUM_ROUTE + "    timeouts: {request: 10s}\n"
 BOOKS = place("books")
 SPLIT = place("books", backends=("books-v1", "books-v2"))
 CONFIG = Ref(ENVOY_CONFIG, "shop", "books-governor")

@@ -18,33 +18,18 @@ from governor.adapters.meshes.rules_knative import violations
 from governor.knobs import BackendWeights, InFlightCap, Knob, RetryPolicy, Timeout
 
 from .capabilities import file_agrees
+from .manifests import KNATIVE_DIRECT, KNATIVE_HELLO
 from .objects import cluster, gives_back, made, place
 
-HELLO = """
-apiVersion: serving.knative.dev/v1
-kind: Service
-metadata: {name: hello, namespace: shop}
-spec:
-  template:
-    spec:
-      containerConcurrency: 10
-      timeoutSeconds: 300
-      containers: [{image: hello, env: [{name: TARGET, value: World}]}]
-  traffic:
-  - {revisionName: hello-00001, percent: 90}
-  - {latestRevision: true, percent: 10, tag: candidate}
-  - {revisionName: hello-00001, tag: old}
-status: {latestReadyRevisionName: hello-00002}
-"""
 HOST = place("hello", backends=("hello-00001", "hello-00002"), callee_proxies=3)
 
 
-def shop(text: str = HELLO) -> Snapshot:
+def shop(text: str = KNATIVE_HELLO) -> Snapshot:
     return cluster(text, MESH.kinds)
 
 
 def with_spec(**fields: Any) -> Snapshot:
-    body = yaml.safe_load(HELLO)
+    body = yaml.safe_load(KNATIVE_HELLO)
     body["spec"] |= fields
     return shop(yaml.safe_dump(body))
 
@@ -82,16 +67,11 @@ def test_percents_sum_to_100_and_an_entry_without_one_stays_as_it_is() -> None:
 
 
 def test_a_route_without_a_service_is_written_itself() -> None:
-    body = yaml.safe_load(HELLO)
-    body |= {"kind": "Route", "spec": {"traffic": body["spec"]["traffic"][:1] * 1}}
-    body["spec"]["traffic"] = [
-        {"revisionName": "hello-00001", "percent": 50},
-        {"revisionName": "hello-00002", "percent": 50},
-    ]
-    (change,) = MESH.changes(shop(yaml.safe_dump(body)), HOST, halves("hello-00001", "hello-00002"))
+    where = place("direct", backends=HOST.backends)
+    (change,) = MESH.changes(shop(KNATIVE_DIRECT), where, halves("hello-00001", "hello-00002"))
     assert change.ref.kind == ROUTE
     with pytest.raises(Inexpressible, match="only routes"):
-        MESH.changes(shop(yaml.safe_dump(body)), HOST, Timeout(2.0, None))
+        MESH.changes(shop(KNATIVE_DIRECT), where, Timeout(2.0, None))
 
 
 @settings(deadline=None)
@@ -164,7 +144,7 @@ def test_a_service_that_is_not_of_knative_is_refused() -> None:
     ],
 )
 def test_the_webhooks_rules_of_traffic(change: dict[str, Any], rule: str) -> None:
-    body = yaml.safe_load(HELLO)
+    body = yaml.safe_load(KNATIVE_HELLO)
     assert violations(KNATIVE_SERVICE, body) == []
     broken = copy.deepcopy(body)
     broken["spec"]["traffic"][0] |= change
@@ -177,7 +157,7 @@ def test_the_webhooks_rules_of_a_route_and_of_a_timeout() -> None:
     assert violations(ROUTE, {"spec": {"traffic": [{"percent": 100}]}}) == [
         "spec.traffic[0] needs a revisionName or a configurationName"
     ]
-    body = yaml.safe_load(HELLO)
+    body = yaml.safe_load(KNATIVE_HELLO)
     body["spec"]["template"]["spec"]["timeoutSeconds"] = 601
     assert "timeoutSeconds is 601" in violations(KNATIVE_SERVICE, body)[0]
 

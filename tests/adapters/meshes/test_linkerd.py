@@ -27,14 +27,12 @@ from governor.knobs import (
 )
 
 from .capabilities import file_agrees
+from .manifests import LINKERD_LIMIT as LIMIT
+from .manifests import LINKERD_PROFILE
+from .manifests import LINKERD_SERVER as SERVER
+from .manifests import LINKERD_SERVICE as SERVICE_TEXT
 from .objects import cluster, gives_back, made, place
 
-SERVICE_TEXT = """
-apiVersion: v1
-kind: Service
-metadata: {name: books, namespace: shop, annotations: {team: books}}
-spec: {selector: {app: books, tier: web}, ports: [{name: http, port: 80, targetPort: 8080}]}
-"""
 ROUTE = """
 apiVersion: gateway.networking.k8s.io/v1
 kind: HTTPRoute
@@ -45,33 +43,15 @@ spec:
   - matches: [{path: {type: PathPrefix, value: /books}}]
     backendRefs: [{name: books, port: 80}]
 """
-SERVER = """
-apiVersion: policy.linkerd.io/v1beta3
-kind: Server
-metadata: {name: books-http, namespace: shop}
-spec: {podSelector: {matchLabels: {app: books}}, port: 8080, accessPolicy: all-unauthenticated}
-"""
-LIMIT = """
-apiVersion: policy.linkerd.io/v1alpha1
-kind: HTTPLocalRateLimitPolicy
-metadata: {name: books-limit, namespace: shop}
-spec:
-  targetRef: {group: policy.linkerd.io, kind: Server, name: books-http}
-  total: {requestsPerSecond: 100}
-  identity: {requestsPerSecond: 20}
-"""
-PROFILE = """
-apiVersion: linkerd.io/v1alpha2
-kind: ServiceProfile
-metadata: {name: books.shop.svc.cluster.local, namespace: shop}
-spec:
-  routes: [{name: GET /, condition: {method: GET}, isRetryable: true, timeout: 300ms}]
-  retryBudget: {retryRatio: 0.2, minRetriesPerSecond: 10, ttl: 10s}
+PROFILE = (
+    LINKERD_PROFILE
+    + """\
   dstOverrides:
   - {authority: "books-v1.shop.svc.cluster.local:80", weight: 900m}
   - {authority: "books-v2.shop.svc.cluster.local:80", weight: "30"}
   - {authority: "books-v3.shop.svc.cluster.local:80", weight: 90}
 """
+)
 BOOKS = place("books", callee_proxies=4, api="books", apis=("books",))
 THE_SERVICE = Ref(SERVICE, "shop", "books")
 THE_ROUTE = Ref(HTTP_ROUTE, "shop", "books-get")

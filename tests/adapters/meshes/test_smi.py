@@ -14,18 +14,9 @@ from governor.adapters.meshes.smi import MESH, OLDER
 from governor.knobs import BackendWeights, Knob, Timeout
 
 from .capabilities import file_agrees
+from .manifests import SMI_SPLIT as SPLIT
 from .objects import cluster, gives_back, made, needs_manifests, place, shared_manifests, snapshot_of
 
-SPLIT = """
-apiVersion: split.smi-spec.io/v1alpha4
-kind: TrafficSplit
-metadata: {name: rollout, namespace: shop, annotations: {team: search}}
-spec:
-  service: search.shop.svc.cluster.local
-  backends:
-  - {service: search-v1, weight: 900}
-  - {service: search-v2, weight: 100}
-"""
 SHOP = cluster(SPLIT, MESH.kinds)
 SEARCH = place("search", backends=("search-v1", "search-v2.shop.svc.cluster.local"))
 
