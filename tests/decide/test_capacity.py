@@ -216,7 +216,7 @@ def test_the_queue_follows_the_flow_second_by_second(parts: list[float], left: f
 
 
 @given(st.lists(st.floats(0.0, 1e5), min_size=1, max_size=6), st.floats(0.0, 1e6), st.floats(0.0, 5.0))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_the_queue_is_never_longer_than_latency_shows(parts: list[float], old: float, latency_s: float) -> None:
     found = look(known(queued=old), done=1000.0, latency_s=latency_s, parts=parts)
     assert 0.0 <= found.queued[1] <= 1000 * max(latency_s - 0.02, 0.0) * (1 + 1e-6)
@@ -301,7 +301,7 @@ def after(seen: list[tuple[ServiceLoad, np.ndarray, np.ndarray]]) -> CapacityBel
 
 
 @given(st.lists(windows(), min_size=1, max_size=4))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_whatever_is_measured_capacity_is_unknown_or_a_positive_number(seen: list[Any]) -> None:
     belief = after(seen)
     for values in (belief.capacity, belief.low, belief.seen):
@@ -313,7 +313,7 @@ def test_whatever_is_measured_capacity_is_unknown_or_a_positive_number(seen: lis
 
 
 @given(st.lists(windows(), min_size=1, max_size=3), st.permutations(range(3)))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_the_order_of_services_does_not_matter(seen: list[Any], order: list[int]) -> None:
     def moved(load: ServiceLoad) -> ServiceLoad:
         return replace(load, **{f.name: getattr(load, f.name)[order] for f in fields(load)})

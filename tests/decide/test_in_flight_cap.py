@@ -113,7 +113,7 @@ def test_what_a_cap_refuses_counts_as_asked_for() -> None:
 
 
 @given(st.floats(0.0, 1.0), st.floats(50.0, 5000.0))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_the_caps_of_all_callers_together_are_no_less_than_the_whole(share: float, capacity: float) -> None:
     rate = [150.0, 10.0 + 1000.0 * share, 10.0 + 1000.0 * (1 - share)]
     parts, _ = wanted(
@@ -124,7 +124,7 @@ def test_the_caps_of_all_callers_together_are_no_less_than_the_whole(share: floa
 
 
 @given(st.floats(1.0, 1e5), st.floats(1.0, 3.0), st.floats(0.0, 500.0), st.floats(0.001, 1.0))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_the_default_cap_grows_with_capacity_and_never_falls_below_the_least(
     capacity: float, more: float, high: float, latency: float
 ) -> None:
@@ -137,7 +137,7 @@ def test_the_default_cap_grows_with_capacity_and_never_falls_below_the_least(
 
 
 @given(st.floats(1.0, 1e5), st.floats(1.0, 3.0), st.floats(0.001, 1.0))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_without_bursts_of_its_own_the_high_cap_grows_with_capacity(
     capacity: float, more: float, latency: float
 ) -> None:

@@ -135,7 +135,7 @@ def test_a_limit_that_is_no_longer_needed_goes_in_two_steps() -> None:
 
 
 @given(st.floats(1.0, 1e4), st.booleans())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_no_limit_below_demand_goes_straight_to_none(limit: float, guarded: bool) -> None:
     knobs = (CAPPED if guarded else {}) | {"limit": limit}
     for name, value in limits(situation(one(), knobs=knobs, api=BUSY)).items():
@@ -226,7 +226,7 @@ def asked(drawn: dict[str, Any], scale: float = 1.0) -> Situation:
     )
 
 
-PROPERTY = settings(max_examples=60, deadline=None)
+PROPERTY = settings(max_examples=60)
 
 
 @given(meshes())

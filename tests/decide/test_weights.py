@@ -268,7 +268,7 @@ AMOUNTS = st.lists(st.just(0.0) | st.floats(0.01, 100.0), min_size=4, max_size=4
 
 
 @given(AMOUNTS, AMOUNTS, AMOUNTS, AMOUNTS, AMOUNTS)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_whatever_is_measured_shares_are_positive_and_sum_to_one(
     rate: list[float], errors: list[float], flight: list[float], weight: list[float], own: list[float]
 ) -> None:
@@ -288,7 +288,7 @@ def test_whatever_is_measured_shares_are_positive_and_sum_to_one(
 
 
 @given(st.permutations(range(4)))
-@settings(max_examples=24, deadline=None)
+@settings(max_examples=24)
 def test_the_order_of_backends_does_not_matter(order: list[int]) -> None:
     flight, errors = np.array([10.0, 1.0, 1.0, 1.0]), np.array([0.0, 1.0, 0.0, 0.0])
     own = np.array([0.1, 0.2, 0.3, 0.4])

@@ -89,7 +89,7 @@ def test_a_stuck_counter_is_not_abnormal_and_its_first_move_is_within_what_was()
     assert not any(a.subject == "s3" and a.view == "value" for e in run(x) for a in e.anomalies)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(0, 2**32 - 1))
 def test_whatever_comes_the_evidence_is_probabilities_and_the_state_stays_finite(seed: int) -> None:
     rng = np.random.default_rng(seed)

@@ -19,17 +19,12 @@ from governor.adapters.kubernetes_images import BeforeImages
 from governor.adapters.kubernetes_objects import SERVICE, Body, Kind, Ref, Snapshot
 from governor.adapters.kubernetes_ownership import MAY_EDIT
 from governor.adapters.kubernetes_writer import KubernetesWriter, while_changed
-from governor.adapters.meshes.mesh import Mesh, Place, Service
+from governor.adapters.meshes.mesh import Mesh, Place
 from governor.knobs import VALUE_TYPES, Knob, KnobValue, Target, value_to_json
 
 from .capabilities import record
 
 SERVERS_OWN = ("managedFields", "resourceVersion", "generation", "uid", "creationTimestamp")
-
-
-def place(name: str, namespace: str, **more: Any) -> Place:
-    caller = f"web.{namespace}.svc.cluster.local"
-    return Place(Service(name, namespace, f"{name}.{namespace}.svc.cluster.local"), caller, (caller,), **more)
 
 
 class Journey:

@@ -20,8 +20,9 @@ from governor.knobs import (
     Timeout,
 )
 from tests.adapters.meshes.manifests import CILIUM_ROUTE, CILIUM_SERVICE, CILIUM_SLICE
+from tests.adapters.meshes.objects import place
 
-from .journey import Journey, place
+from .journey import Journey
 
 SERVICE = f"{CILIUM_SERVICE}---{CILIUM_SLICE}"
 

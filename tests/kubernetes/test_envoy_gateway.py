@@ -37,9 +37,10 @@ from governor.lab.bed.kubernetes import KubernetesBed
 from governor.observe.index import EdgeName, mesh_index
 from tests.adapters.meshes.manifests import ENVOY_GATEWAY_FULL_POLICY
 from tests.adapters.meshes.manifests import ENVOY_GATEWAY_POLICY as POLICY_OF_ROUTE
+from tests.adapters.meshes.objects import place
 
 from .capabilities import record
-from .journey import Journey, place
+from .journey import Journey
 
 ROUTE = """
 apiVersion: gateway.networking.k8s.io/v1

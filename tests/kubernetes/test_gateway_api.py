@@ -10,8 +10,9 @@ from governor.adapters.meshes.gateway_api import MESH
 from governor.errors import LabError
 from governor.knobs import BackendWeights, RetryPolicy, Timeout
 from tests.adapters.meshes.manifests import GATEWAY_API_ROUTE
+from tests.adapters.meshes.objects import place
 
-from .journey import Journey, place
+from .journey import Journey
 
 ROUTE = GATEWAY_API_ROUTE + "    retry: {codes: [503], attempts: 1}\n"
 BUDGET = """

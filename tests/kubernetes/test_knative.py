@@ -7,8 +7,9 @@ from typing import Any
 from governor.adapters.meshes.knative import MESH
 from governor.knobs import BackendWeights, Timeout
 from tests.adapters.meshes.manifests import KNATIVE_DIRECT, KNATIVE_HELLO
+from tests.adapters.meshes.objects import place
 
-from .journey import Journey, place
+from .journey import Journey
 
 REVISIONS = ("hello-00001", "hello-00002")
 

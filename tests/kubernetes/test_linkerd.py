@@ -12,8 +12,9 @@ from tests.adapters.meshes.manifests import LINKERD_LIMIT as LIMIT
 from tests.adapters.meshes.manifests import LINKERD_PROFILE
 from tests.adapters.meshes.manifests import LINKERD_SERVER as SERVER
 from tests.adapters.meshes.manifests import LINKERD_SERVICE as SERVICE
+from tests.adapters.meshes.objects import place
 
-from .journey import Journey, place
+from .journey import Journey
 
 RETRYING = SERVICE.replace("team: books", '"retry.linkerd.io/http": "500-504", "retry.linkerd.io/limit": "3"')
 ROUTE = """

@@ -7,8 +7,9 @@ from typing import Any
 from governor.adapters.meshes.smi import MESH
 from governor.knobs import BackendWeights
 from tests.adapters.meshes.manifests import SMI_SPLIT
+from tests.adapters.meshes.objects import place
 
-from .journey import Journey, place
+from .journey import Journey
 
 SPLIT = SMI_SPLIT.replace(".shop.svc.cluster.local", "")
 HALF = BackendWeights((("search-v1", 0.5), ("search-v2", 0.5)))

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from governor.adapters.inexpressible import Inexpressible
@@ -115,7 +115,6 @@ VALUES = st.one_of(
 )
 
 
-@settings(deadline=None)
 @given(VALUES)
 def test_what_is_written_is_read_back(value: KnobValue) -> None:
     (said,) = MESH.settings(made(MESH, SHOP, BOOKS, value), BOOKS).values()

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from governor.adapters.inexpressible import Inexpressible
@@ -458,7 +458,6 @@ WITH_POLICY, WITHOUT_POLICY = shop(ROUTE, USERS), shop(ROUTE)
 proxies = st.integers(1, 4)
 
 
-@settings(deadline=None)
 @given(
     proxies, st.integers(1, 10_000), st.integers(1, 10_000), st.integers(0, 9), st.integers(1, 100), st.booleans()
 )

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from governor.adapters.inexpressible import Inexpressible
@@ -192,7 +192,6 @@ def test_the_standard_channel_has_neither_retries_nor_budgets() -> None:
         MESH.changes(standard, REVIEWS, RetryPolicy(None, 0.2))
 
 
-@settings(deadline=None)
 @given(st.floats(0.001, 3_000_000.0))
 def test_durations_keep_to_the_apis_spelling(value_s: float) -> None:
     text = gateway_duration(value_s)
@@ -200,7 +199,6 @@ def test_durations_keep_to_the_apis_spelling(value_s: float) -> None:
     assert seconds(text) == pytest.approx(max(0.001, value_s), abs=0.000501)
 
 
-@settings(deadline=None)
 @given(st.integers(0, 100), st.integers(1, 5_000), st.integers(1, 5_000), st.integers(1, 10), st.integers(0, 100))
 def test_what_is_written_is_read_back(share: int, long: int, short: int, attempts: int, percent: int) -> None:
     weights = BackendWeights((("reviews-v1", share / 100), ("reviews-v2.shop", 1 - share / 100)))

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from governor.adapters.inexpressible import Inexpressible
@@ -137,7 +137,6 @@ def approximately(value: KnobValue, said: KnobValue | None, proxies: int) -> boo
     return said == value
 
 
-@settings(deadline=None)
 @given(VALUES, st.integers(1, 7), st.sampled_from([(), (ROUTES,), (RULE,), (ROUTES, RULE)]))
 def test_what_is_written_is_read_back_and_the_webhook_would_take_it(
     value: KnobValue, proxies: int, texts: tuple[str, ...]

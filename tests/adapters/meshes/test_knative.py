@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from governor.adapters.inexpressible import Inexpressible
@@ -74,7 +74,6 @@ def test_a_route_without_a_service_is_written_itself() -> None:
         MESH.changes(shop(KNATIVE_DIRECT), where, Timeout(2.0, None))
 
 
-@settings(deadline=None)
 @given(st.integers(0, 100))
 def test_shares_that_are_written_are_read_back(percent: int) -> None:
     value = BackendWeights((("hello-00001", percent / 100), ("hello-00002", 1 - percent / 100)))
@@ -83,7 +82,6 @@ def test_shares_that_are_written_are_read_back(percent: int) -> None:
     assert dict(said.shares) == pytest.approx(dict(value.shares), abs=0.005)
 
 
-@settings(deadline=None)
 @given(st.floats(0.001, 600.0))
 def test_a_timeout_that_is_written_is_read_back_in_whole_seconds_and_never_shorter(seconds: float) -> None:
     said = MESH.settings(made(MESH, shop(), HOST, Timeout(seconds, None)), HOST)[Knob.TIMEOUT]

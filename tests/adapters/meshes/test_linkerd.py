@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from governor.adapters.inexpressible import Inexpressible
@@ -137,7 +137,6 @@ def test_where_nothing_is_retried_no_retries_need_no_change() -> None:
     assert list(MESH.changes(shop(SERVICE_TEXT), BOOKS, RetryPolicy(0, None))) == []
 
 
-@settings(deadline=None)
 @given(st.integers(0, 65535))
 def test_retries_that_are_written_are_read_back(attempts: int) -> None:
     for start in (shop(annotated(SERVICE_TEXT, RETRYING)), shop(SERVICE_TEXT, annotated(ROUTE, RETRYING))):
@@ -145,7 +144,6 @@ def test_retries_that_are_written_are_read_back(attempts: int) -> None:
         assert MESH.settings(now, BOOKS)[Knob.RETRIES] == RetryPolicy(attempts, None)
 
 
-@settings(deadline=None)
 @given(st.none() | st.floats(0.001, 3600), st.none() | st.floats(0.001, 3600))
 def test_timeouts_that_are_written_are_read_back_to_the_millisecond(
     request_s: float | None, per_try_s: float | None
@@ -167,7 +165,6 @@ def test_a_timeout_in_a_routes_rules_is_read_and_an_annotation_beats_it() -> Non
     assert MESH.settings(now, BOOKS)[Knob.TIMEOUT] == Timeout(1.5, None)
 
 
-@settings(deadline=None)
 @given(st.none() | st.integers(1, 2**32 - 1))
 def test_circuit_breaking_that_is_written_is_read_back(failures: int | None) -> None:
     now = made(MESH, shop(SERVICE_TEXT), BOOKS, OutlierDetection(None, failures))
@@ -199,7 +196,6 @@ def test_a_rate_limit_is_a_policy_of_our_own_where_there_is_none() -> None:
     assert list(MESH.changes(found, BOOKS, RateLimit(None))) == []
 
 
-@settings(deadline=None)
 @given(st.integers(20, 10**6))
 def test_a_limit_of_the_users_policy_is_changed_in_place(each: int) -> None:
     found = shop(SERVICE_TEXT, SERVER, LIMIT)
@@ -239,7 +235,6 @@ SPLIT["spec"]["rules"][0]["backendRefs"] = [
 ]
 
 
-@settings(deadline=None)
 @given(st.integers(0, 100))
 def test_weights_of_a_route_that_are_written_are_read_back(percent: int) -> None:
     where = place("books", backends=("books-v1", "books-v2"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from governor.adapters.inexpressible import Inexpressible
@@ -43,7 +43,6 @@ def test_weights_are_whole_and_sum_to_100() -> None:
     gives_back(SHOP, [change])
 
 
-@settings(deadline=None)
 @given(st.integers(0, 100))
 def test_what_is_written_is_read_back(percent: int) -> None:
     value = BackendWeights(
