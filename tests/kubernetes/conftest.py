@@ -14,7 +14,7 @@ import yaml
 
 from governor.errors import LabError
 from governor.lab.bed import definitions
-from governor.lab.bed.api import KubernetesApi
+from governor.lab.bed.api import LabApi
 from governor.lab.bed.build import go_binary
 from governor.lab.bed.daemon import ADDRESS
 from governor.lab.bed.envoy_gateway import PORTS, EnvoyGateway
@@ -36,7 +36,7 @@ class Cluster:
     """An API server that tests may write to."""
 
     kubeconfig: Path
-    api: KubernetesApi
+    api: LabApi
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -111,7 +111,7 @@ def cluster(request: pytest.FixtureRequest) -> Cluster:
     """The cluster that TEST_KUBECONFIG names, else the bed's; every definition is installed."""
     own = os.environ.get(OWN_CLUSTER)
     if own:
-        api = KubernetesApi.from_kubeconfig(Path(own))
+        api = LabApi.from_kubeconfig(Path(own))
         definitions.install(api, every_definition(), replace=False)
         return Cluster(Path(own), api)
     running: KubernetesBed = request.getfixturevalue("bed")

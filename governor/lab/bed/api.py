@@ -27,7 +27,7 @@ Document = Mapping[str, Any]
 
 
 @dataclass
-class KubernetesApi:
+class LabApi:
     """An API server as one user sees it."""
 
     url: str
@@ -95,7 +95,7 @@ class KubernetesApi:
         return f"{root}/{plural}"
 
     @classmethod
-    def from_kubeconfig(cls, path: Path) -> KubernetesApi:
+    def from_kubeconfig(cls, path: Path) -> LabApi:
         """As the current context of a kubeconfig file says: with a token or a client certificate.
 
         Raises LabError for a context that logs in in another way.

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from governor.errors import LabError
-from governor.lab.bed.api import APPLY, MANAGER, KubernetesApi
+from governor.lab.bed.api import APPLY, MANAGER, LabApi
 from governor.lab.bed.build import module_directory
 from governor.lab.bed.programs import ENVOY_GATEWAY, ISTIOD, MODULES
 
@@ -76,7 +76,7 @@ def read(paths: Iterable[Path]) -> list[Definition]:
     return found
 
 
-def install(api: KubernetesApi, definitions: Iterable[Definition], *, replace: bool = True) -> None:
+def install(api: LabApi, definitions: Iterable[Definition], *, replace: bool = True) -> None:
     """Make definitions known to the API server and wait until it serves them; LabError if it does not.
 
     Without `replace` those that are there already are left as they are.
@@ -94,14 +94,14 @@ def install(api: KubernetesApi, definitions: Iterable[Definition], *, replace: b
         time.sleep(0.1)
 
 
-def not_served(api: KubernetesApi) -> list[str]:
+def not_served(api: LabApi) -> list[str]:
     """Names of installed definitions whose objects cannot be asked for yet."""
     return [
         item["metadata"]["name"] for item in api.request("GET", COLLECTION)["items"] if not _served(api, item)
     ]
 
 
-def _served(api: KubernetesApi, item: Mapping[str, Any]) -> bool:
+def _served(api: LabApi, item: Mapping[str, Any]) -> bool:
     """Is it established, and is its storage ready? The one does not imply the other."""
     conditions = item.get("status", {}).get("conditions") or ()
     if not any(c["type"] == "Established" and c["status"] == "True" for c in conditions):
@@ -115,7 +115,7 @@ def _served(api: KubernetesApi, item: Mapping[str, Any]) -> bool:
     return True
 
 
-def _apply(api: KubernetesApi, definition: Definition) -> None:
+def _apply(api: LabApi, definition: Definition) -> None:
     path = f"{COLLECTION}/{definition.name}?fieldManager={MANAGER}&force=true"
     api.request("PATCH", path, definition.text.encode(), APPLY)
 

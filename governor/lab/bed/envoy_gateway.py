@@ -17,7 +17,7 @@ from typing import Any, Self
 import yaml
 
 from governor.errors import LabError
-from governor.lab.bed.api import KubernetesApi
+from governor.lab.bed.api import LabApi
 from governor.lab.bed.daemon import ADDRESS, Daemon, answers, free_port
 from governor.lab.bed.programs import ENVOY_GATEWAY, binary
 from governor.lab.processes import Nursery
@@ -50,7 +50,7 @@ class EnvoyGateway:
     Only one can run on a machine, for its ports and the folder of its certificate are fixed.
     """
 
-    def __init__(self, api: KubernetesApi, kubeconfig: Path, directory: Path, nursery: Nursery) -> None:
+    def __init__(self, api: LabApi, kubeconfig: Path, directory: Path, nursery: Nursery) -> None:
         self._api = api
         self.directory = directory
         self._holds_folder = False

@@ -16,7 +16,7 @@ from typing import Any, Self
 
 import yaml
 
-from governor.lab.bed.api import KubernetesApi
+from governor.lab.bed.api import LabApi
 from governor.lab.bed.certificates import Authority
 from governor.lab.bed.daemon import ADDRESS, Daemon, answers, free_port
 from governor.lab.bed.programs import ISTIOD, binary
@@ -51,7 +51,7 @@ class Istiod:
     refused until it is back. `unregister` takes it away.
     """
 
-    def __init__(self, api: KubernetesApi, kubeconfig: Path, directory: Path, nursery: Nursery) -> None:
+    def __init__(self, api: LabApi, kubeconfig: Path, directory: Path, nursery: Nursery) -> None:
         self._api = api
         self.grpc_port, self.http_port, self.webhook_port, self.monitoring_port = (free_port() for _ in range(4))
         directory.mkdir(parents=True, exist_ok=True)

@@ -17,7 +17,7 @@ import yaml
 
 from governor.errors import LabError
 from governor.lab.bed import definitions
-from governor.lab.bed.api import KubernetesApi
+from governor.lab.bed.api import LabApi
 from governor.lab.bed.certificates import write_key
 from governor.lab.bed.daemon import ADDRESS, Daemon, answers, free_port
 from governor.lab.bed.envoy_gateway import EnvoyGateway
@@ -42,7 +42,7 @@ class KubernetesBed:
         self.nursery: Nursery | None = None
         self._api_server: Daemon | None = None
         self._etcd: Daemon | None = None
-        self._api: KubernetesApi | None = None
+        self._api: LabApi | None = None
 
     @property
     def url(self) -> str:
@@ -70,15 +70,15 @@ class KubernetesBed:
         return _started(self._etcd)
 
     @property
-    def api(self) -> KubernetesApi:
+    def api(self) -> LabApi:
         """Requests as the administrator."""
         if self._api is None:
             self._api = self.api_of(ADMIN)
         return self._api
 
-    def api_of(self, user: str) -> KubernetesApi:
+    def api_of(self, user: str) -> LabApi:
         """Requests as one of the users."""
-        return KubernetesApi(self.url, ssl.create_default_context(cafile=str(self.authority)), self.tokens[user])
+        return LabApi(self.url, ssl.create_default_context(cafile=str(self.authority)), self.tokens[user])
 
     def kubeconfig_of(self, user: str) -> Path:
         """A kubeconfig file for one of the users."""
