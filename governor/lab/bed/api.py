@@ -26,6 +26,11 @@ TIMEOUT_S = 30.0
 Document = Mapping[str, Any]
 
 
+def namespace(name: str) -> Document:
+    """A Namespace."""
+    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
+
+
 @dataclass
 class LabApi:
     """An API server as one user sees it."""

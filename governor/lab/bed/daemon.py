@@ -1,4 +1,4 @@
-"""One server of the bed: started, waited for, stopped, paused; it never outlives the nursery it is started in."""
+"""A server of the bed: started, waited for, stopped, paused; it never outlives the nursery it is started in."""
 
 from __future__ import annotations
 
@@ -7,15 +7,20 @@ import socket
 import subprocess
 import time
 import urllib.request
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 
 from governor.errors import LabError
+from governor.lab.bed.programs import Program, binary
 from governor.lab.envoy_process import tail
 from governor.lab.processes import GRACE_S, Child, Nursery, tied
 
 ADDRESS = "127.0.0.1"
+DOMAIN = "cluster.local"
+"""The cluster's, which the names of services end with."""
 READY_S = 60.0
 _ASK_S = 0.05
 """Pause between two questions whether it is ready."""
@@ -28,14 +33,33 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+class Startable(ABC):
+    """What runs from start() to stop(), as often as wanted, or for as long as a `with` lasts."""
+
+    @abstractmethod
+    def start(self) -> None:
+        """Start it (again), and wait until it is ready; LabError if it does not start."""
+
+    @abstractmethod
+    def stop(self) -> None:
+        """End it."""
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+
 @dataclass
 class Daemon:
-    """A server process with the command it is started by, as often as it is."""
+    """A process of one of the bed's programs, started as often as wanted; its log is below `directory`."""
 
-    name: str
+    program: Program
     nursery: Nursery
-    command: Sequence[str]
-    log: Path
+    arguments: Sequence[str]
+    directory: Path
     ready: Callable[[], bool]
     """Asked again and again after the start; False or OSError: not yet."""
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -43,6 +67,16 @@ class Daemon:
     graceful: bool = True
     """Is it asked to end before it is killed?"""
     _child: Child | None = None
+
+    @property
+    def name(self) -> str:
+        """The program's."""
+        return self.program.name
+
+    @property
+    def log(self) -> Path:
+        """Where it writes what it has to say; each start goes on at its end."""
+        return self.directory / f"{self.name}.log"
 
     @property
     def process_id(self) -> int | None:
@@ -53,9 +87,8 @@ class Daemon:
         """Start it, and wait until it is ready; LabError with the last lines of its log if it is not."""
         if self.process_id is not None:
             raise LabError(f"{self.name} is already running (pid {self.process_id})")
-        self._child = self.nursery.start(
-            tied(list(self.command)), self.log, pipes=False, environment=self.environment
-        )
+        command = tied([str(binary(self.program)), *self.arguments])
+        self._child = self.nursery.start(command, self.log, pipes=False, environment=self.environment)
         try:
             self._await(time.monotonic() + READY_S)
         except BaseException:

@@ -11,14 +11,13 @@ import os
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import yaml
 
 from governor.errors import LabError
-from governor.lab.bed.api import LabApi
-from governor.lab.bed.daemon import ADDRESS, Daemon, answers, free_port
+from governor.lab.bed.api import LabApi, namespace
+from governor.lab.bed.daemon import ADDRESS, DOMAIN, Daemon, Startable, answers, free_port
 from governor.lab.bed.programs import ENVOY_GATEWAY, binary
 from governor.lab.processes import Nursery
 from governor.lab.sockets import require_free
@@ -44,7 +43,7 @@ CONFIGURATION: Mapping[str, Any] = {
 }
 
 
-class EnvoyGateway:
+class EnvoyGateway(Startable):
     """Envoy Gateway over one API server; use it with `with`, or start() and stop(), as often as wanted.
 
     Only one can run on a machine, for its ports and the folder of its certificate are fixed.
@@ -62,13 +61,13 @@ class EnvoyGateway:
         self._environment = {
             "KUBECONFIG": str(kubeconfig),
             "ENVOY_GATEWAY_NAMESPACE": NAMESPACE,
-            "KUBERNETES_CLUSTER_DOMAIN": "cluster.local",
+            "KUBERNETES_CLUSTER_DOMAIN": DOMAIN,
         }
         self.process = Daemon(
-            "envoy-gateway",
+            ENVOY_GATEWAY,
             nursery,
-            [str(binary(ENVOY_GATEWAY)), "server", "-c", str(self._configuration)],
-            directory / "envoy-gateway.log",
+            ["server", "-c", str(self._configuration)],
+            directory,
             lambda: answers(f"http://{ADDRESS}:8081/readyz"),
             self._environment,
         )
@@ -78,19 +77,10 @@ class EnvoyGateway:
         """What an Envoy shows to be served, after a start: certificate and key; and the authority it trusts."""
         return self.directory / "tls.crt", self.directory / "tls.key", self.directory / "ca.crt"
 
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
-
     def start(self) -> None:
         """Start it (again) and wait until it is ready; LabError if it cannot be started here, or does not."""
         require_free(ADDRESS, PORTS, "wait for it: only one Envoy Gateway can run on a machine")
-        self._api.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
+        self._api.apply(namespace(NAMESPACE))
         self._make_certificates()
         self._holds_folder = True
         _write(_own_folder(), self._secret("envoy-gateway"))

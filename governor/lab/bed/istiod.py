@@ -11,19 +11,17 @@ import json
 import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import yaml
 
-from governor.lab.bed.api import LabApi
+from governor.lab.bed.api import LabApi, namespace
 from governor.lab.bed.certificates import Authority
-from governor.lab.bed.daemon import ADDRESS, Daemon, answers, free_port
-from governor.lab.bed.programs import ISTIOD, binary
+from governor.lab.bed.daemon import ADDRESS, DOMAIN, Daemon, Startable, answers, free_port
+from governor.lab.bed.programs import ISTIOD
 from governor.lab.processes import Nursery
 
 NAMESPACE = "istio-system"
-DOMAIN = "cluster.local"
 VERSION = "1.31.0"
 """What proxies say their version is."""
 MESH: Mapping[str, Any] = {"enableAutoMtls": False, "trustDomain": DOMAIN}
@@ -44,7 +42,7 @@ ENVIRONMENT = {
 GROUPS = ("extensions.istio.io", "networking.istio.io", "security.istio.io", "telemetry.istio.io")
 
 
-class Istiod:
+class Istiod(Startable):
     """istiod over one API server; use it with `with`, or start() and stop(), as often as wanted.
 
     After `stop` its webhook stays registered and fails closed, as in a cluster: writes that it has to judge are
@@ -59,8 +57,7 @@ class Istiod:
         certificate, key = self._authority.server("istiod")
         mesh = directory / "mesh.yaml"
         mesh.write_text(yaml.safe_dump(dict(MESH)), encoding="utf-8")
-        command = [
-            str(binary(ISTIOD)),
+        arguments = [
             "discovery",
             f"--kubeconfig={kubeconfig}",
             f"--meshConfig={mesh}",
@@ -76,27 +73,21 @@ class Istiod:
             f"--namespace={NAMESPACE}",
         ]
         self.process = Daemon(
-            "istiod",
+            ISTIOD,
             nursery,
-            command,
-            directory / "istiod.log",
+            arguments,
+            directory,
             lambda: answers(f"http://{ADDRESS}:{self.http_port}/ready"),
             ENVIRONMENT,
         )
 
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
+    def __exit__(self, *reason: object) -> None:
+        super().__exit__(*reason)
         self.unregister()
 
     def start(self) -> None:
         """Start it (again), wait until it is ready, and let it judge writes; LabError if it does not start."""
-        self._api.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
+        self._api.apply(namespace(NAMESPACE))
         self.process.start()
         self._api.apply(self._webhook())
 

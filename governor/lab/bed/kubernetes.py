@@ -10,8 +10,6 @@ import secrets
 import shutil
 import ssl
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import yaml
 
@@ -19,16 +17,16 @@ from governor.errors import LabError
 from governor.lab.bed import definitions
 from governor.lab.bed.api import LabApi
 from governor.lab.bed.certificates import write_key
-from governor.lab.bed.daemon import ADDRESS, Daemon, answers, free_port
+from governor.lab.bed.daemon import ADDRESS, Daemon, Startable, answers, free_port
 from governor.lab.bed.envoy_gateway import EnvoyGateway
 from governor.lab.bed.istiod import Istiod
-from governor.lab.bed.programs import API_SERVER, ETCD, binary
+from governor.lab.bed.programs import API_SERVER, ETCD
 from governor.lab.processes import Nursery
 
 ADMIN = "admin"
 
 
-class KubernetesBed:
+class KubernetesBed(Startable):
     """etcd and an API server below `directory`; use it with `with`, or start() and stop().
 
     `users` are further names that get a token and no rights, for tests of what may be done with which role.
@@ -96,16 +94,7 @@ class KubernetesBed:
         path.write_text(yaml.safe_dump(config), encoding="utf-8")
         return path
 
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
-
-    def start(self) -> Self:
+    def start(self) -> None:
         """Start both, empty, and wait until the API server is ready; LabError with its last words if not."""
         self.directory.mkdir(parents=True, exist_ok=True)
         if (self.directory / "etcd").exists():
@@ -121,7 +110,6 @@ class KubernetesBed:
         except BaseException:
             self.stop()
             raise
-        return self
 
     def stop(self) -> None:
         """End everything that was started in this bed."""
@@ -134,21 +122,22 @@ class KubernetesBed:
 
     def istiod(self) -> Istiod:
         """An istiod over this API server, not started yet; Istio's definitions must be installed before it is."""
-        if self.nursery is None:
-            raise LabError("the bed is not running")
-        return Istiod(self.api, self.kubeconfig, self.directory / "istiod", self.nursery)
+        nursery = self._running()
+        return Istiod(self.api, self.kubeconfig, self.directory / "istiod", nursery)
 
     def envoy_gateway(self) -> EnvoyGateway:
         """An Envoy Gateway over this API server, not started yet; it needs the definitions of both APIs."""
+        nursery = self._running()
+        return EnvoyGateway(self.api, self.kubeconfig, self.directory / "envoy-gateway", nursery)
+
+    def _running(self) -> Nursery:
         if self.nursery is None:
             raise LabError("the bed is not running")
-        return EnvoyGateway(self.api, self.kubeconfig, self.directory / "envoy-gateway", self.nursery)
+        return self.nursery
 
     def _etcd_on(self, port: int) -> Daemon:
-        assert self.nursery is not None
         client, peer = f"http://{ADDRESS}:{port}", f"http://{ADDRESS}:{free_port()}"
-        command = [
-            str(binary(ETCD)),
+        arguments = [
             "--unsafe-no-fsync",
             f"--data-dir={self.directory / 'etcd'}",
             f"--listen-client-urls={client}",
@@ -158,14 +147,10 @@ class KubernetesBed:
             f"--initial-cluster=default={peer}",
             "--log-level=warn",
         ]
-        return Daemon(
-            "etcd", self.nursery, command, self.directory / "etcd.log", lambda: answers(f"{client}/health")
-        )
+        return Daemon(ETCD, self._running(), arguments, self.directory, lambda: answers(f"{client}/health"))
 
     def _api_server_over(self, store: int) -> Daemon:
-        assert self.nursery is not None
-        command = [
-            str(binary(API_SERVER)),
+        arguments = [
             f"--etcd-servers=http://{ADDRESS}:{store}",
             f"--bind-address={ADDRESS}",
             f"--advertise-address={ADDRESS}",
@@ -180,9 +165,8 @@ class KubernetesBed:
             "--disable-admission-plugins=ServiceAccount",
             "--service-cluster-ip-range=10.96.0.0/16",
         ]
-        log = self.directory / "kube-apiserver.log"
         # Its graceful end waits for watches for a minute; there is nothing to save.
-        return Daemon("kube-apiserver", self.nursery, command, log, self._serves, graceful=False)
+        return Daemon(API_SERVER, self._running(), arguments, self.directory, self._serves, graceful=False)
 
     def _serves(self) -> bool:
         if not self.authority.exists():

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from governor.lab.bed.daemon import ADDRESS
-from governor.lab.bed.istiod import DOMAIN, VERSION
+from governor.lab.bed.daemon import ADDRESS, DOMAIN
+from governor.lab.bed.istiod import VERSION
 from governor.lab.envoy_config import API
 
 Resource = dict[str, Any]
