@@ -99,7 +99,7 @@ def bootstrap(address: str, admin_port: int, home: Path) -> Resource:
     ]
     return {
         "node": {"id": "lab", "cluster": "lab"},
-        "admin": {"address": _socket(address, admin_port)},
+        "admin": {"address": socket_address(address, admin_port)},
         "dynamic_resources": {
             "lds_config": path_source(home / "lds.json"),
             "cds_config": path_source(home / "cds.json"),
@@ -152,7 +152,7 @@ def cluster(plane: DataPlane, edge: Edge, home: Path) -> Resource:
 def load_assignment(name: str, address: str, weights: dict[int, int]) -> Resource:
     """EDS resource: one endpoint per port in `weights`, with its load balancing weight."""
     endpoints = [
-        {"endpoint": {"address": _socket(address, port)}, "load_balancing_weight": weight}
+        {"endpoint": {"address": socket_address(address, port)}, "load_balancing_weight": weight}
         for port, weight in weights.items()
     ]
     return {
@@ -178,7 +178,7 @@ def listener(scenario: Scenario, address: str, edge: Edge, home: Path) -> Resour
     return {
         "@type": f"{API}.config.listener.v3.Listener",
         "name": edge.name,
-        "address": _socket(address, edge.port),
+        "address": socket_address(address, edge.port),
         "enable_reuse_port": False,
         "filter_chains": [{"filters": [chain]}],
     }
@@ -248,7 +248,8 @@ def retry_policy(plane: DataPlane) -> Resource:
     return policy
 
 
-def _socket(address: str, port: int) -> Resource:
+def socket_address(address: str, port: int) -> Resource:
+    """An Address: where a listener or an endpoint is."""
     return {"socket_address": {"address": address, "port_value": port}}
 
 

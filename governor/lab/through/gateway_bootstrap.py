@@ -1,42 +1,22 @@
-"""Bootstrap of a stock Envoy that has its configuration from Envoy Gateway over ADS.
-
-Source: Envoy, xDS protocol; Envoy Gateway serves the Gateway that the node's cluster names.
-"""
+"""Bootstrap of an Envoy that Envoy Gateway serves: it is of the Gateway that its node's cluster names."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-from governor.lab.bed.daemon import ADDRESS
 from governor.lab.bed.envoy_gateway import DISCOVERY_PORT
 from governor.lab.envoy_config import API, STATS_CONFIG
+from governor.lab.through.bootstrap import discovery_cluster, served_bootstrap
+from governor.lab.xds_files import Resource
 
-Resource = dict[str, Any]
 CLUSTER = r"^cluster\.((.+?/rule/\d+(?:/backend/\d+)?|[^.]+?)\.)"
 """A cluster is named after its route, whose name may hold dots."""
 
 
 def bootstrap(name: str, namespace: str, admin: tuple[str, int], files: tuple[Path, Path, Path]) -> Resource:
     """Bootstrap of the Envoy of Gateway `name`; `files` are its certificate and key, and whom it trusts."""
-    host, port = admin
-    ads: Resource = {"ads": {}, "resource_api_version": "V3", "initial_fetch_timeout": "0s"}
-    return {
-        "node": {"id": f"{name}.{namespace}", "cluster": f"{namespace}/{name}"},
-        "admin": {"address": {"socket_address": {"address": host, "port_value": port}}},
-        "dynamic_resources": {
-            "ads_config": {
-                "api_type": "DELTA_GRPC",
-                "transport_api_version": "V3",
-                "set_node_on_first_message_only": True,
-                "grpc_services": [{"envoy_grpc": {"cluster_name": "xds_cluster"}}],
-            },
-            "lds_config": ads,
-            "cds_config": ads,
-        },
-        "static_resources": {"clusters": [_discovery(files)]},
-        "stats_config": _stats(),
-    }
+    node = {"id": f"{name}.{namespace}", "cluster": f"{namespace}/{name}"}
+    return served_bootstrap(node, admin, _discovery(files), _stats())
 
 
 def _stats() -> Resource:
@@ -47,7 +27,6 @@ def _stats() -> Resource:
 
 def _discovery(files: tuple[Path, Path, Path]) -> Resource:
     certificate, key, authority = (str(path) for path in files)
-    endpoint = {"address": {"socket_address": {"address": ADDRESS, "port_value": DISCOVERY_PORT}}}
     tls = {
         "@type": f"{API}.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
         "common_tls_context": {
@@ -60,19 +39,5 @@ def _discovery(files: tuple[Path, Path, Path]) -> Resource:
             "validation_context": {"trusted_ca": {"filename": authority}},
         },
     }
-    return {
-        "name": "xds_cluster",
-        "type": "STATIC",
-        "connect_timeout": "1s",
-        "typed_extension_protocol_options": {
-            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
-                "@type": f"{API}.extensions.upstreams.http.v3.HttpProtocolOptions",
-                "explicit_http_config": {"http2_protocol_options": {}},
-            }
-        },
-        "transport_socket": {"name": "envoy.transport_sockets.tls", "typed_config": tls},
-        "load_assignment": {
-            "cluster_name": "xds_cluster",
-            "endpoints": [{"lb_endpoints": [{"endpoint": endpoint}]}],
-        },
-    }
+    socket = {"name": "envoy.transport_sockets.tls", "typed_config": tls}
+    return discovery_cluster("xds_cluster", DISCOVERY_PORT, transport_socket=socket)
