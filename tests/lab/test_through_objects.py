@@ -12,7 +12,6 @@ from governor.lab.documents import Scenario
 from governor.lab.layout import Layout, make_layout
 from governor.lab.through import gateway_objects, istio_objects
 from governor.lab.through.choice import Through, configuration
-from governor.lab.through.durations import milliseconds
 
 SCENARIO = """
 name: two_tier
@@ -129,11 +128,6 @@ def test_every_listener_is_bound_to_the_labs_address(scenario: Scenario, layout:
     patches = named(documents, "EnvoyPatchPolicy", "ingress")["jsonPatches"]
     assert listeners < {patch["name"] for patch in patches}
     assert {patch["operation"]["value"] for patch in patches} == {"127.0.0.1"}
-
-
-@pytest.mark.parametrize(("seconds", "text"), [(1.5, "1500ms"), (0.0001, "1ms"), (2.0, "2000ms")])
-def test_durations_are_whole_milliseconds(seconds: float, text: str) -> None:
-    assert milliseconds(seconds) == text
 
 
 def test_each_name_has_a_configuration_of_its_own() -> None:

@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from governor.adapters.meshes.durations import milliseconds
 from governor.lab.bed.envoy_gateway import CONTROLLER
 from governor.lab.documents import Api, DataPlane, Scenario
 from governor.lab.layout import INGRESS, Edge, Layout, dns, entering_apis
 from governor.lab.through.configuration import MAY_EDIT, OWN_NAMESPACE
-from governor.lab.through.durations import milliseconds
 
 Document = dict[str, Any]
 CLASS = "lab"

@@ -13,10 +13,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from governor.adapters.meshes.durations import milliseconds
 from governor.lab.documents import DataPlane, Scenario
 from governor.lab.layout import INGRESS, Edge, Layout, dns
 from governor.lab.through.configuration import MAY_EDIT, OWN_NAMESPACE
-from governor.lab.through.durations import milliseconds
 
 Document = dict[str, Any]
 NETWORKING = "networking.istio.io/v1"
