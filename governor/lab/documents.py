@@ -193,6 +193,17 @@ class Retries(Document):
     """Envoy's conditions, and status codes as Istio writes them, separated by commas."""
     per_try_timeout_s: Positive | None = None
 
+    @property
+    def conditions(self) -> tuple[str, ...]:
+        """Those of `retry_on` one by one."""
+        return tuple(part.strip() for part in self.retry_on.split(",") if part.strip())
+
+    def for_envoy(self) -> tuple[list[str], list[int]]:
+        """Conditions by name, and the status codes apart, where Envoy wants them: Istio parts them likewise."""
+        codes = [int(part) for part in self.conditions if part.isdigit()]
+        names = [part for part in self.conditions if not part.isdigit()]
+        return [*names, *(["retriable-status-codes"] if codes else [])], codes
+
 
 class RetryBudget(Document):
     """Envoy's retry budget: active retries at most this share of active requests."""

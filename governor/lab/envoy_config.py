@@ -229,13 +229,9 @@ def _route(plane: DataPlane, edge: Edge, match: Resource, priority: str, class_n
 
 
 def retry_policy(plane: DataPlane) -> Resource:
-    """Envoy's retry policy; status codes in `retry_on` go where Envoy wants them, as Istio does."""
+    """Envoy's retry policy."""
     assert plane.retries is not None
-    conditions = [part.strip() for part in plane.retries.retry_on.split(",") if part.strip()]
-    codes = [int(part) for part in conditions if part.isdigit()]
-    names = [part for part in conditions if not part.isdigit()]
-    if codes:
-        names.append("retriable-status-codes")
+    names, codes = plane.retries.for_envoy()
     policy: Resource = {
         "retry_on": ",".join(names),
         "num_retries": plane.retries.attempts,

@@ -26,7 +26,7 @@ TIMEOUT_S = 30.0
 Document = Mapping[str, Any]
 
 
-def namespace(name: str) -> Document:
+def namespace(name: str) -> dict[str, Any]:
     """A Namespace."""
     return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
 

@@ -16,7 +16,8 @@ from governor.lab.documents import Scenario
 from governor.lab.layout import Layout, dns, xds_directory
 from governor.lab.through.configuration import HOME
 from governor.lab.through.gateway_bootstrap import bootstrap
-from governor.lab.through.gateway_objects import objects, unsupported
+from governor.lab.through.gateway_objects import objects
+from governor.lab.through.objects import unsupported
 from governor.lab.xds_files import write_json
 
 

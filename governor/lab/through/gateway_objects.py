@@ -8,15 +8,13 @@ filter on each backend makes Envoy Gateway give it a cluster of its own, and so 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 from governor.adapters.meshes.durations import milliseconds
 from governor.lab.bed.envoy_gateway import CONTROLLER
 from governor.lab.documents import Api, DataPlane, Scenario
 from governor.lab.layout import INGRESS, Edge, Layout, dns, entering_apis
-from governor.lab.through.configuration import MAY_EDIT, OWN_NAMESPACE
+from governor.lab.through.objects import Document, document, namespaces
 
-Document = dict[str, Any]
 CLASS = "lab"
 GATEWAY = "gateway.networking.k8s.io/v1"
 ENVOY = "gateway.envoyproxy.io/v1alpha1"
@@ -26,28 +24,18 @@ _POLICIES = {"least_request": "LeastRequest", "round_robin": "RoundRobin", "rand
 _HIGH = {"name": "x-priority", "value": "high"}
 
 
-def unsupported(plane: DataPlane) -> list[str]:
-    """Fields of a scenario's `data_plane` that are not rendered here."""
-    wanted = {
-        "static_rate_limit_rps": plane.static_rate_limit_rps is not None,
-        "adaptive_concurrency": plane.adaptive_concurrency != "none",
-    }
-    return [name for name, asked in wanted.items() if asked]
-
-
 def objects(scenario: Scenario, layout: Layout) -> list[Document]:
     """Everything, in the order in which it is to be applied."""
     space = dns(scenario.name)
     found: list[Document] = [
-        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": space}},
-        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": OWN_NAMESPACE}},
+        *namespaces(scenario),
         {
             "apiVersion": GATEWAY,
             "kind": "GatewayClass",
             "metadata": {"name": CLASS},
             "spec": {"controllerName": CONTROLLER},
         },
-        _document(space, ENVOY, "EnvoyProxy", CLASS, {"telemetry": {"metrics": _METRICS}}),
+        document(space, ENVOY, "EnvoyProxy", CLASS, {"telemetry": {"metrics": _METRICS}}),
     ]
     for service, ports in layout.replica_ports.items():
         for number, port in enumerate(ports):
@@ -68,7 +56,7 @@ def replica(space: str, service: str, number: int, port: int) -> Iterator[Docume
     """A Service without pods, and where it is: names below `localhost` are loopback (RFC 6761)."""
     name = f"{dns(service)}-{number}"
     ports = [{"name": "http", "port": 80, "targetPort": port, "appProtocol": "http"}]
-    yield _document(space, "v1", "Service", name, {"ports": ports})
+    yield document(space, "v1", "Service", name, {"ports": ports})
     yield {
         "apiVersion": "discovery.k8s.io/v1",
         "kind": "EndpointSlice",
@@ -88,7 +76,7 @@ def gateway(space: str, caller: str, edges: list[Edge]) -> Document:
         "listeners": listeners,
         "infrastructure": {"parametersRef": parameters},
     }
-    return _document(space, GATEWAY, "Gateway", dns(caller), spec)
+    return document(space, GATEWAY, "Gateway", dns(caller), spec)
 
 
 def listeners_on(space: str, caller: str, edges: list[Edge], address: str) -> Document:
@@ -104,7 +92,7 @@ def listeners_on(space: str, caller: str, edges: list[Edge], address: str) -> Do
     ]
     target = {"group": "gateway.networking.k8s.io", "kind": "Gateway", "name": dns(caller)}
     spec = {"targetRef": target, "type": "JSONPatch", "jsonPatches": patches}
-    return _document(space, ENVOY, "EnvoyPatchPolicy", dns(caller), spec)
+    return document(space, ENVOY, "EnvoyPatchPolicy", dns(caller), spec)
 
 
 def traffic_policy(scenario: Scenario, caller: str) -> Document:
@@ -132,15 +120,13 @@ def traffic_policy(scenario: Scenario, caller: str) -> Document:
         spec["healthCheck"] = {"passive": {"interval": "10s"}}
     if caller == INGRESS:
         spec["telemetry"] = {"metrics": {"routeStatName": "%ROUTE_NAME%"}}
-    return _document(scenario.name, ENVOY, "BackendTrafficPolicy", dns(caller), spec)
+    return document(scenario.name, ENVOY, "BackendTrafficPolicy", dns(caller), spec)
 
 
 def _retry(plane: DataPlane) -> Document:
     assert plane.retries is not None
-    conditions = [part.strip() for part in plane.retries.retry_on.split(",") if part.strip()]
-    codes = [int(part) for part in conditions if part.isdigit()]
-    triggers = [part for part in conditions if not part.isdigit()]
-    on: Document = {"triggers": [*triggers, *(["retriable-status-codes"] if codes else [])]}
+    triggers, codes = plane.retries.for_envoy()
+    on: Document = {"triggers": triggers}
     if codes:
         on["httpStatusCodes"] = codes
     each: Document = {"backOff": {"baseInterval": "25ms", "maxInterval": "250ms"}}
@@ -173,7 +159,7 @@ def routes(scenario: Scenario, layout: Layout, edge: Edge) -> Iterator[Document]
     parent = {"name": dns(edge.caller), "sectionName": dns(edge.callee)}
     for name, rules in named.items():
         spec = {"parentRefs": [parent], "rules": rules}
-        yield _document(scenario.name, GATEWAY, "HTTPRoute", name, spec)
+        yield document(scenario.name, GATEWAY, "HTTPRoute", name, spec)
 
 
 def _match(api: Api) -> Document:
@@ -192,8 +178,3 @@ def _backend(service: str, number: int) -> Document:
         "requestHeaderModifier": {"set": [{"name": "x-replica", "value": name}]},
     }
     return {"name": name, "port": 80, "weight": 100, "filters": [mark]}
-
-
-def _document(space: str, version: str, kind: str, name: str, spec: Document) -> Document:
-    metadata = {"name": name, "namespace": dns(space), "annotations": MAY_EDIT}
-    return {"apiVersion": version, "kind": kind, "metadata": metadata, "spec": spec}

@@ -11,17 +11,15 @@ Sources: Istio, configuration reference (Traffic Management); Envoy, `track_clus
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 from governor.adapters.meshes.durations import milliseconds
+from governor.lab.bed.daemon import DOMAIN
 from governor.lab.documents import DataPlane, Scenario
 from governor.lab.layout import INGRESS, Edge, Layout, dns
-from governor.lab.through.configuration import MAY_EDIT, OWN_NAMESPACE
+from governor.lab.through.objects import Document, document, namespaces
 
-Document = dict[str, Any]
 NETWORKING = "networking.istio.io/v1"
 FILTERS = "networking.istio.io/v1alpha3"
-DOMAIN = "cluster.local"
 _POLICIES = {"least_request": "LEAST_REQUEST", "round_robin": "ROUND_ROBIN", "random": "RANDOM"}
 _OUTLIERS: Document = {
     "consecutive5xxErrors": 5,
@@ -37,21 +35,9 @@ def host(scenario: Scenario, service: str) -> str:
     return f"{dns(service)}.{dns(scenario.name)}.svc.{DOMAIN}"
 
 
-def unsupported(plane: DataPlane) -> list[str]:
-    """Fields of a scenario's `data_plane` that Istio has no objects of its own for."""
-    wanted = {
-        "static_rate_limit_rps": plane.static_rate_limit_rps is not None,
-        "adaptive_concurrency": plane.adaptive_concurrency != "none",
-    }
-    return [name for name, asked in wanted.items() if asked]
-
-
 def objects(scenario: Scenario, layout: Layout, *, subsets: bool = False) -> list[Document]:
     """Everything, in the order in which it is to be applied; `subsets`: traffic is split by routes."""
-    found: list[Document] = [
-        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
-        for name in (dns(scenario.name), OWN_NAMESPACE)
-    ]
+    found = namespaces(scenario)
     for service in layout.replica_ports:
         edges = [edge for edge in layout.edges if edge.callee == service]
         if edges:
@@ -174,7 +160,7 @@ def _retries(plane: DataPlane) -> Document:
     # Without a stanza Istio retries twice.
     if plane.retries is None or plane.retries.attempts == 0:
         return {"attempts": 0}
-    conditions = ",".join(part.strip() for part in plane.retries.retry_on.split(",") if part.strip())
+    conditions = ",".join(plane.retries.conditions)
     found: Document = {"attempts": plane.retries.attempts, "retryOn": conditions, "backoff": "25ms"}
     if plane.retries.per_try_timeout_s is not None:
         found["perTryTimeout"] = milliseconds(plane.retries.per_try_timeout_s)
@@ -198,5 +184,4 @@ def sidecar(scenario: Scenario, layout: Layout, caller: str) -> Document:
 
 
 def _document(scenario: Scenario, kind: str, name: str, spec: Document) -> Document:
-    metadata = {"name": dns(name), "namespace": dns(scenario.name), "annotations": MAY_EDIT}
-    return {"apiVersion": NETWORKING, "kind": kind, "metadata": metadata, "spec": spec}
+    return document(scenario.name, NETWORKING, kind, dns(name), spec)
