@@ -77,11 +77,11 @@ def test_weights_shift_traffic(lab: MeshLab, source: EnvoyAdminSource) -> None:
 
 def test_traffic_and_its_last_configuration_outlive_istiod(lab: MeshLab, source: EnvoyAdminSource) -> None:
     plane = configured(lab)
-    plane.istiod.stop()
+    plane.control_plane.stop()
     try:
         assert sum(rates_of(source, INTO_STOCK).values()) > 50
     finally:
-        plane.istiod.start()
+        plane.control_plane.start()
     document = written(lab, "VirtualService", "stock")
     for entry in document["spec"]["http"]:
         entry["route"][0]["weight"], entry["route"][1]["weight"] = 0, 100
