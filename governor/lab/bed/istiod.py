@@ -7,8 +7,6 @@ Istio's own extensions. Source of flags and environment: Istio, reference of `pi
 from __future__ import annotations
 
 import base64
-import json
-import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -98,13 +96,6 @@ class Istiod(Startable):
     def unregister(self) -> None:
         """Let writes of Istio's kinds pass unjudged."""
         self._api.delete(self._webhook())
-
-    def synced(self) -> list[Mapping[str, Any]]:
-        """What every connected proxy was sent and has acknowledged (`/debug/syncz`)."""
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        with opener.open(f"http://{ADDRESS}:{self.http_port}/debug/syncz", timeout=5) as answer:
-            found: list[Mapping[str, Any]] = json.loads(answer.read())
-            return found
 
     def _webhook(self) -> Mapping[str, Any]:
         bundle = base64.b64encode(self._authority.path.read_bytes()).decode()
