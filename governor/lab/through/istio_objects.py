@@ -78,8 +78,8 @@ def statistics_of_endpoints(scenario: Scenario) -> Document:
     """Has every Envoy count per endpoint, for which Istio has no field."""
     patch = {"operation": "MERGE", "value": {"track_cluster_stats": {"per_endpoint_stats": True}}}
     patches = [{"applyTo": "CLUSTER", "match": {"context": "SIDECAR_OUTBOUND"}, "patch": patch}]
-    document = _document(scenario, "EnvoyFilter", "statistics-of-endpoints", {"configPatches": patches})
-    return document | {"apiVersion": FILTERS}
+    spec = {"configPatches": patches}
+    return document(scenario.name, FILTERS, "EnvoyFilter", "statistics-of-endpoints", spec)
 
 
 def destination_rule(scenario: Scenario, service: str, subsets: list[Document]) -> Document:
