@@ -19,7 +19,7 @@ from governor.adapters.dialects import dialect
 from governor.adapters.envoy_admin_routes import read_routes
 from governor.adapters.envoy_admin_sampler import Page, Sampler, Sweep, Target
 from governor.adapters.envoy_admin_series import Series
-from governor.adapters.envoy_admin_subsets import with_backends
+from governor.adapters.envoy_admin_subsets import backends_of, with_backends
 from governor.adapters.envoy_admin_tables import (
     RowFinder,
     Sheet,
@@ -188,7 +188,7 @@ class EnvoyAdminSource:
                 subjects.setdefault(one.table, set()).add(one.subject)
         known = {name: edge for target in self._sampler.targets for name, edge in dict(target.book.edges).items()}
         edges = [known[subject[0]] for subject in subjects.get("edge", ())]
-        backends = [(edge, name) for edge, name in subjects.get("backend", ())]
+        backends = backends_of(subjects.get("edge", ()), subjects.get("backend", ()))
         self._index = mesh_index(edges, backends, _apis(self._routes), self._index)
         return self._index
 

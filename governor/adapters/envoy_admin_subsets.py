@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,8 +10,17 @@ from numpy.typing import NDArray
 from governor.adapters.envoy_admin_series import Series
 
 Floats = NDArray[np.float64]
+Subject = tuple[str, ...]
+"""Name of an edge, for a subset's cluster with the subset; or of an edge and its backend."""
 _SAME = {"attempts": "rate", "in_flight": "in_flight"}
 """What an edge's signal says of a backend that is all of a cluster."""
+
+
+def backends_of(edges: Iterable[Subject], backends: Iterable[Subject]) -> list[tuple[str, str]]:
+    """Edge and name of each backend: where an edge is split its subsets, not the endpoints of its clusters."""
+    subsets = {(edge, subset[0]) for edge, *subset in edges if subset}
+    split = {edge for edge, _ in subsets}
+    return [(edge, name) for edge, name in backends if edge not in split or (edge, name) in subsets]
 
 
 def with_backends(series: Sequence[Series], values: Floats) -> tuple[list[Series], Floats]:

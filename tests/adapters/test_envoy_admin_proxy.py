@@ -10,7 +10,7 @@ import pytest
 from governor.adapters.envoy_admin_names import callees_by_backend, services_by_name
 from governor.adapters.envoy_admin_proxy import Node, Proxy, hosts_in, node_in, services_in
 from governor.adapters.envoy_admin_series import Series, SeriesBook
-from governor.adapters.envoy_admin_subsets import with_backends
+from governor.adapters.envoy_admin_subsets import backends_of, with_backends
 from governor.adapters.envoy_admin_tables import RowFinder, Sheet, Tables
 from governor.observe.index import EdgeName, mesh_index
 
@@ -99,6 +99,13 @@ envoy_cluster_upstream_rq_total{{cluster_name="inbound|80||"}} 99
         ("backend", "success", (edge, "r1")): 25,
     }
     assert set(book.edges) == {edge}
+
+
+def test_the_backends_of_an_edge_that_is_split_are_its_subsets_and_not_their_endpoints() -> None:
+    edges = [("a|b",), ("a|b", "v1"), ("a|b", "v2"), ("a|c",)]
+    endpoints = [("a|b", "10.0.0.1:80"), ("a|c", "10.0.0.2:80")]
+    found = backends_of(edges, [("a|b", "v1"), *endpoints, ("a|b", "v2")])
+    assert found == [("a|b", "v1"), ("a|c", "10.0.0.2:80"), ("a|b", "v2")]
 
 
 def test_a_page_without_subsets_stays_as_it_is() -> None:
