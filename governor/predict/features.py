@@ -31,6 +31,8 @@ OFFSET = 0.05
 Precision = TypeVar("Precision", bound=np.floating)
 HORIZONS_MIN = (1, 5, 15, 30, 60)
 """Minutes ahead that the governor asks for."""
+LOOK_BACK_S = 8.0 * DAY_S
+"""Nothing before it matters: last week, and the windows around it."""
 CHANGES = 96
 """Changes that a mean absolute change is taken over."""
 _MEANS_MIN = (5, 10, 15, 30, 60, 120, 240, 720, 1440)
@@ -82,9 +84,14 @@ def from_z(z: NDArray[np.floating], level: NDArray[np.float64]) -> NDArray[np.fl
     return np.asarray(np.maximum(np.exp(z) - OFFSET, 0.0) * level)
 
 
-def features(history: RateHistory, horizons_min: Sequence[float]) -> Features:
-    """Rows of all services of `history` for the horizons, from the history's end on; no loop over services."""
-    past = _Past(history)
+def features(
+    history: RateHistory, horizons_min: Sequence[float], ends_at: NDArray[np.float64] | None = None
+) -> Features:
+    """Rows of all services of `history` for the horizons, from the history's end on; no loop over services.
+
+    `ends_at` (S,) says when the row of each service ends, where they are not all at the history's end.
+    """
+    past = _Past(history, history.end_at if ends_at is None else ends_at)
     day = past.mean(DAY_S)
     level = np.fmax(past.mean(3600.0), 0.1 * day)
     level = np.where(level > 0.0, level, np.nan)
@@ -105,8 +112,8 @@ class _Past:
     what lies further back is only read where a window asks for it.
     """
 
-    def __init__(self, history: RateHistory) -> None:
-        self.end_at, self.step_s, self.steps = history.end_at, history.step_s, history.steps
+    def __init__(self, history: RateHistory, end_at: float | NDArray[np.float64]) -> None:
+        self.end_at, self.step_s, self.steps = end_at, history.step_s, history.steps
         self._history, self.width = history, history.values.shape[1]
         newest = history.newest(self.steps(DAY_S) + self.steps(3600.0))
         self.recent: FloatArray = np.ascontiguousarray(newest.T)
@@ -196,5 +203,6 @@ def _at_horizon(
     moment = past.end_at + minutes * 60.0
     # The epoch began on a Thursday.
     weekday = (moment // DAY_S + 3) % 7
-    columns["weekend"], columns["weekend_yesterday"] = float(weekday >= 5), float((weekday - 1) % 7 >= 5)
+    for name, day in (("weekend", weekday), ("weekend_yesterday", (weekday - 1) % 7)):
+        columns[name] = np.asarray(day >= 5, np.float64)
     return columns

@@ -56,6 +56,22 @@ class RateHistory:
         behind = self.values.shape[1] - step
         return RateHistory(self.values[:, :step], self.end_at - behind * self.step_s, self.step_s)
 
+    def each_until(self, steps: NDArray[np.intp], seconds: float) -> RateHistory:
+        """A row for each of `steps` (O,): the last `seconds` of what `until` gives, of a single service.
+
+        Unknown where the history had not begun. The rows end at `ends`, not at `end_at`.
+        """
+        assert len(self.values) == 1
+        width = self.steps(seconds)
+        before = np.full(width, np.nan, np.float32)
+        padded = np.concatenate([before, self.values[0]])
+        rows = np.lib.stride_tricks.sliding_window_view(padded, width)[steps]
+        return RateHistory(rows, self.end_at, self.step_s)
+
+    def ends(self, steps: NDArray[np.intp]) -> NDArray[np.float64]:
+        """(O,) when each of `steps` (O,) steps had passed, seconds since the epoch."""
+        return np.asarray(self.end_at - (self.values.shape[1] - steps) * self.step_s, np.float64)
+
     def last(self, steps: int) -> RateHistory:
         """Only the last `steps` steps."""
         return RateHistory(self.values[:, -steps:], self.end_at, self.step_s)

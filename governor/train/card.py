@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from governor.adapters.model_manifest import Trained
 from governor.predict.features import NAMES, feature_hash
 from governor.train.contest import CHALLENGER, UNSEEN, Contest, ratio
+from governor.train.dataset import CROWDED
 from governor.train.fit import Shape
 from governor.train.plots import COVERAGE_PLOT, LOSS_PLOT
 from governor.train.score import Score
@@ -60,6 +61,7 @@ def _origin(facts: Facts, split: Split, shape: Shape) -> list[str]:
             f"* Fitted: {trained.rows:,} rows of {trained.series} series, origins from {trained.begin} to "
             f"{trained.end}, seed {trained.seed}"
         ),
+        f"* Fitted as well: up to {CROWDED:.1%} as many rows of the same series with made-up flash crowds",
         f"* Scored only: {facts.held_out} further series",
         (
             f"* Of each series' time: fitted to {split.fit:.0%}, calibrated to {split.calibrate:.0%}, the "

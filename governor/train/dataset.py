@@ -11,15 +11,20 @@ from joblib import Parallel, delayed
 from numpy.typing import NDArray
 
 from governor.domain import FloatArray
-from governor.predict.features import NAMES, features, to_z
+from governor.predict.features import LOOK_BACK_S, NAMES, features, to_z
 from governor.predict.history import RateHistory
+from governor.train.crowds import Crowds, with_crowds
 from governor.train.series import Series
 
 ROWS = 360_000
 """For fitting: 60 MB, whatever the history's length."""
 CALIBRATION_ROWS = 30_000
+CROWDED = 1.0 / 8.0
+"""Rows of series with made-up crowds, on top of those and in relation to them."""
 PER_ORIGIN = 5
-"""Horizons drawn at each origin."""
+"""Horizons of each origin."""
+BLOCK = 64
+"""Origins whose features are made at once, for the same horizons."""
 LONGEST_MIN = 60.0
 WARM_UP_S = 7_200.0
 """History an origin needs behind it."""
@@ -48,9 +53,17 @@ def horizons_of(history: RateHistory) -> NDArray[np.float64]:
 
 
 def draw(
-    series: Sequence[Series], part: tuple[float, float], budget: int, seed: int, tick: Tick | None = None
+    series: Sequence[Series],
+    part: tuple[float, float],
+    budget: int,
+    seed: int,
+    tick: Tick | None = None,
+    crowds: Crowds | None = None,
 ) -> Rows:
-    """At most `budget` rows with origins and outcomes within `part` (shares of each series' time)."""
+    """At most `budget` rows with origins and outcomes within `part` (shares of each series' time).
+
+    With `crowds`, of the series with such crowds made up on them.
+    """
     steps: Counter[str] = Counter()
     for one in series:
         steps[one.group] += one.history.values.shape[1]
@@ -60,6 +73,7 @@ def draw(
             part,
             int(budget / len(steps) * one.history.values.shape[1] / steps[one.group]),
             np.random.default_rng([seed, number]),
+            crowds,
         )
         for number, one in enumerate(sorted(series, key=lambda one: (one.group, one.name)))
     )
@@ -70,18 +84,27 @@ def draw(
             made.append(rows)
         if tick is not None:
             tick(done + 1, len(series))
-    if not made:
+    return joined(made)
+
+
+def joined(parts: Sequence[Rows]) -> Rows:
+    """All rows, in the order given."""
+    if not parts:
         return Rows(np.empty((0, len(NAMES)), np.float32), np.empty(0), np.empty(0))
     return Rows(
-        np.concatenate([one.rows for one in made]),
-        np.concatenate([one.z for one in made]),
-        np.concatenate([one.horizons_min for one in made]),
-        (min(one.at[0] for one in made), max(one.at[1] for one in made)),
+        np.concatenate([one.rows for one in parts]),
+        np.concatenate([one.z for one in parts]),
+        np.concatenate([one.horizons_min for one in parts]),
+        (min(one.at[0] for one in parts), max(one.at[1] for one in parts)),
     )
 
 
 def _of_series(
-    history: RateHistory, part: tuple[float, float], budget: int, rng: np.random.Generator
+    history: RateHistory,
+    part: tuple[float, float],
+    budget: int,
+    rng: np.random.Generator,
+    crowds: Crowds | None,
 ) -> Rows | None:
     horizons = horizons_of(history)
     each = min(PER_ORIGIN, len(horizons))
@@ -90,20 +113,25 @@ def _of_series(
     origins = np.arange(first, int(part[1] * steps) - len(horizons) + 1)
     if not len(origins):
         return None
+    if crowds is not None:
+        history = with_crowds(history, crowds, rng)
     origins = np.sort(rng.choice(origins, min(len(origins), max(1, budget // each)), replace=False))
     rows, z, minutes = [], [], []
-    for origin in origins:
+    for start in range(0, len(origins), BLOCK):
+        block = origins[start : start + BLOCK]
         chosen = np.sort(rng.choice(len(horizons), each, replace=False))
-        made = features(history.until(int(origin)), horizons[chosen].tolist())
+        past = history.each_until(block, LOOK_BACK_S)
+        made = features(past, horizons[chosen].tolist(), history.ends(block))
         rows.append(made.rows)
-        z.append(to_z(history.values[0, origin + chosen].astype(np.float64), made.level))
-        minutes.append(horizons[chosen])
+        outcomes = history.values[0, block[:, None] + chosen].astype(np.float64)
+        z.append(to_z(outcomes, made.level[:, None]).reshape(-1))
+        minutes.append(np.tile(horizons[chosen], len(block)))
     outcome = np.concatenate(z)
     told = np.isfinite(outcome)
-    start = history.end_at - steps * history.step_s
+    first_at, last_at = history.ends(origins[[0, -1]]).tolist()
     return Rows(
         np.concatenate(rows)[told],
         outcome[told],
         np.concatenate(minutes)[told],
-        (start + float(origins[0]) * history.step_s, start + float(origins[-1]) * history.step_s),
+        (first_at, last_at),
     )

@@ -35,6 +35,7 @@ class Shape:
     rows_in_leaf: int = 100
     rate: float = 0.1
     share_of_features: float = 0.3
+    bins: int = 255
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,6 +75,7 @@ def _fit_one(data: Rows, seed: int, size: Shape, quantile: float) -> Any:
         max_leaf_nodes=size.leaves,
         min_samples_leaf=size.rows_in_leaf,
         learning_rate=size.rate,
+        max_bins=size.bins,
         max_features=size.share_of_features,
         early_stopping=False,
         random_state=seed,

@@ -31,7 +31,8 @@ from governor.train.backend import Backend, LocalBackend
 from governor.train.calibrate import prior_of
 from governor.train.card import Facts, card
 from governor.train.contest import Contest, contest
-from governor.train.dataset import CALIBRATION_ROWS, ROWS, Rows, draw
+from governor.train.crowds import Crowds
+from governor.train.dataset import CALIBRATION_ROWS, CROWDED, ROWS, Rows, draw, joined
 from governor.train.export import export
 from governor.train.fit import Shape, fit
 from governor.train.plots import plots
@@ -68,7 +69,7 @@ class Made:
     contents: dict[str, bytes]
     """All files but the card and its plots."""
     data: Rows
-    """What was fitted on."""
+    """What was fitted on, without the rows of made-up crowds."""
     later: Rows
     """What was calibrated on."""
     unseen: frozenset[str]
@@ -130,7 +131,15 @@ def make(series: Sequence[Series], job: Job, progress: Progress) -> Made:
         job.seed + 1,
         _ticks(progress, "calibration rows"),
     )
-    fitted = fit(data, job.seed, job.shape, _ticks(progress, "fit"))
+    crowded = draw(
+        learned,
+        (0.0, split.fit),
+        int(CROWDED * job.rows),
+        job.seed + 2,
+        _ticks(progress, "rows of crowds"),
+        Crowds(),
+    )
+    fitted = fit(joined([data, crowded]), job.seed, job.shape, _ticks(progress, "fit"))
     prior = prior_of(fitted, later)
     graph = export(fitted, later.rows)
     model = OnnxQuantiles(GRAPH, graph, len(NAMES), OPSET)

@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from governor.domain import FloatArray
 from governor.predict.baseline import naive, seasonal
 from governor.predict.calibration import calibrated
-from governor.predict.features import features, from_z, to_z
+from governor.predict.features import LOOK_BACK_S, features, from_z, to_z
 from governor.predict.gate import drifted
 from governor.predict.history import RateHistory, newest_known
 from governor.predict.mixture import centres
 from governor.predict.model import QUANTILES, Prior, QuantileModel, raw_quantiles
 from governor.predict.online import Told, begin, learn, quantiles
-from governor.train.dataset import WARM_UP_S, Tick, horizons_of
+from governor.train.dataset import BLOCK, WARM_UP_S, Tick, horizons_of
 from governor.train.series import Series, Split
 
 EVERY_S = 900.0
@@ -125,30 +125,31 @@ def _window(one: Series, unseen: bool, origins: NDArray[np.intp], split: Split) 
     if not len(origins):
         return None
     history, horizons = one.history, horizons_of(one.history)
-    ahead = np.arange(len(horizons))
+    ahead, minutes = np.arange(len(horizons)), horizons.tolist()
     rows, level, newest, plain, daily = [], [], [], [], []
-    minutes = [float(horizon) for horizon in horizons]
-    for origin in origins:
-        past = history.until(int(origin))
-        made = features(past, minutes)
-        rows.append(made.rows)
-        level.append(made.level[0])
-        newest.append(to_z(newest_known(past), made.level)[0])
-        plain.append(naive(past, minutes, QUANTILES)[0])
-        seasons = seasonal(past, minutes, QUANTILES)[0]
+    for start in range(0, len(origins), BLOCK):
+        block = origins[start : start + BLOCK]
+        past = history.each_until(block, LOOK_BACK_S)
+        made = features(past, minutes, history.ends(block))
+        rows.append(made.rows.reshape(len(block), len(horizons), -1))
+        level.append(made.level)
+        newest.append(to_z(newest_known(past), made.level))
+        plain.append(naive(past, minutes, QUANTILES))
+        seasons = seasonal(past, minutes, QUANTILES)
         daily.append(np.where(np.isfinite(seasons), seasons, plain[-1]))
     actual = history.values[0][origins[:, None] + ahead].astype(np.float64)
-    said = np.isfinite(np.array(level))[:, None] & np.isfinite(np.stack(plain)).all(axis=-1)
+    levels, naives = np.concatenate(level), np.concatenate(plain)
+    said = np.isfinite(levels)[:, None] & np.isfinite(naives).all(axis=-1)
     return Windows(
         one,
         unseen,
         horizons,
         origins,
         _scored(origins, history) & (origins >= int(split.score * history.values.shape[1])),
-        np.stack(rows),
-        np.array(level),
+        np.concatenate(rows),
+        levels,
         np.where(said, actual, np.nan),
-        np.array(newest),
-        np.stack(plain),
-        np.stack(daily),
+        np.concatenate(newest),
+        naives,
+        np.concatenate(daily),
     )

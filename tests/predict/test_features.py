@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from governor.predict.features import NAMES, features, from_z, to_z
+from governor.predict.features import LOOK_BACK_S, NAMES, features, from_z, to_z
+from governor.predict.history import RateHistory
 from governor.predict.model import anchor
 from tests.predict.fake_model import DAY, daily, history
 
@@ -57,3 +58,17 @@ def test_the_anchor_is_the_last_quarter_of_an_hour_or_else_the_level() -> None:
     assert anchor(rows)[0] == pytest.approx(to_z(values[0, -3:].mean(), values[0, -12:].mean()), abs=1e-4)
     values[0, -3:] = np.nan
     assert anchor(features(history(values), [60.0]).rows)[0] == 0.0
+
+
+@pytest.mark.parametrize("step_s", [60.0, 300.0, 3600.0])
+def test_many_moments_of_one_history_are_looked_at_as_each_would_be(step_s: float) -> None:
+    rng = np.random.default_rng(0)
+    steps = int(9 * 86_400 / step_s)
+    values = rng.gamma(5.0, 10.0, (1, steps)).astype(np.float32)
+    values[0, rng.random(steps) < 0.05] = np.nan
+    whole = RateHistory(values, 1.7e9, step_s)
+    moments = np.array([1, steps // 9, steps // 3, steps - 1, steps])
+    at_once = features(whole.each_until(moments, LOOK_BACK_S), [60.0, 120.0], whole.ends(moments))
+    apart = [features(whole.until(int(moment)), [60.0, 120.0]) for moment in moments]
+    np.testing.assert_allclose(at_once.rows, np.concatenate([one.rows for one in apart]), atol=1e-5)
+    np.testing.assert_allclose(at_once.level, np.concatenate([one.level for one in apart]))

@@ -14,7 +14,9 @@ from governor.train.series import Series
 
 END = 1_700_000_000 // 300 * 300.0
 SMALL = Job(
-    rows=3000, shape=Shape(trees=60, leaves=15, rows_in_leaf=20, rate=0.15), source="made up; public domain"
+    rows=3000,
+    shape=Shape(trees=60, leaves=15, rows_in_leaf=20, rate=0.15, bins=32),
+    source="made up; public domain",
 )
 
 

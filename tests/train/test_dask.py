@@ -44,7 +44,7 @@ def test_a_dask_cluster_makes_the_same_bytes_as_this_machine(
     found = train(days(8), tmp_path, job, lambda step, done, of: steps.append(step) if done == of else None)
     assert found.promoted
     assert found.version == local.version
-    assert steps == ["rows", "calibration rows", "fit", "score"]
+    assert steps == ["rows", "calibration rows", "rows of crowds", "fit", "score"]
     for path in (models / "forecast" / local.version).iterdir():
         assert (tmp_path / "forecast" / local.version / path.name).read_bytes() == path.read_bytes(), path.name
 

@@ -119,7 +119,7 @@ def test_a_history_of_gaps_is_an_error(tmp_path: Path) -> None:
 def test_progress_is_told_of_every_step_to_its_end(tmp_path: Path) -> None:
     heard: dict[str, tuple[int, int]] = {}
     train(days(3, services=2), tmp_path, SMALL, lambda step, done, of: heard.update({step: (done, of)}))
-    assert list(heard) == ["rows", "calibration rows", "fit", "score"]
+    assert list(heard) == ["rows", "calibration rows", "rows of crowds", "fit", "score"]
     assert all(done == of for done, of in heard.values())
 
 
