@@ -78,9 +78,14 @@ class RateHistory:
 
 
 def rates_only(values: NDArray[np.floating]) -> FloatArray:
-    """`values` as float32 with all that is no rate (negative, infinite, too large for float32) as NaN."""
+    """`values` as float32 with all that is no rate (negative, infinite, too large for float32) as NaN.
+
+    What is all rates is given back as it is: to find that out is several times as fast as a copy.
+    """
     with np.errstate(invalid="ignore", over="ignore"):
         rates = np.asarray(values, dtype=np.float32)
+        if rates.size and rates.min() >= 0.0 and rates.max() < np.inf:
+            return rates
         return np.where(np.isfinite(rates) & (rates >= 0.0), rates, np.float32(np.nan))
 
 

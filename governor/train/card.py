@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 from governor.adapters.model_manifest import Trained
 from governor.predict.features import NAMES, feature_hash
-from governor.train.contest import CHALLENGER, UNSEEN, Contest, ratio
+from governor.train.contest import CHALLENGER, Contest, ratio
 from governor.train.dataset import CROWDED
 from governor.train.fit import Shape
+from governor.train.interval import Interval
 from governor.train.plots import COVERAGE_PLOT, LOSS_PLOT
 from governor.train.score import Score
 from governor.train.series import Split
@@ -88,21 +89,21 @@ def _figures(result: Contest, others: list[str]) -> list[str]:
         lines += [_row(group, method, found) for method, found in of_group.items()]
     lines += [
         "",
-        "This model's WQL over that of the others (all groups: geometric mean, each group once):",
+        "This model's loss over that of the others, with the 90 % interval over resampled days (all groups:",
+        "geometric mean, each group once):",
         "",
         f"| group |{''.join(f' {other} |' for other in others)}",
         f"|---|{'---|' * len(others)}",
     ]
-    for group, of_group in result.scores.items():
-        ours = of_group[CHALLENGER].wql
-        lines.append(f"| {group} |{''.join(f' {_over(ours, of_group[other].wql)} |' for other in others)}")
-    if any(not group.endswith(UNSEEN) for group in result.scores):
-        lines.append(f"| all groups |{''.join(f' {ratio(result.scores, other):.3f} |' for other in others)}")
+    for group, found in result.intervals.items():
+        lines.append(f"| {group} |{''.join(f' {_interval(found[other])} |' for other in others)}")
+    if result.intervals:
+        lines.append(f"| all groups |{''.join(f' {ratio(result.intervals, other):.3f} |' for other in others)}")
     return [*lines, ""]
 
 
-def _over(ours: float, theirs: float) -> str:
-    return f"{ours / theirs:.3f}" if theirs > 0.0 else "no loss"
+def _interval(found: Interval) -> str:
+    return f"{found.ratio:.3f} ({found.low:.3f} .. {found.high:.3f})"
 
 
 def _row(group: str, method: str, found: Score) -> str:

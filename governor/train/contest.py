@@ -1,4 +1,8 @@
-"""A challenger against the naive forecasts and the model in use, on time that none of them was fitted on."""
+"""A challenger against the naive forecasts and the model in use, on time that none of them was fitted on.
+
+It wins if its loss is smaller than that of each other method over all groups (geometric mean, each group once),
+if no group shows it to be worse (the 90 % interval of the ratio lies above one), and if its band holds.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from governor.predict.model import TrainedForecast
+from governor.train.interval import Interval, interval, losses_by_day
 from governor.train.score import Score, score
 from governor.train.windows import Quantiles, Windows, model_quantiles
 
@@ -16,6 +21,8 @@ COVERAGE = (0.72, 0.88)
 CHALLENGER, CHAMPION, NAIVE, SEASONAL = "challenger", "champion", "naive", "seasonal naive"
 Scores = Mapping[str, Mapping[str, Score]]
 """Group (and group + UNSEEN: only series that took no part in the training) to method to score."""
+Intervals = Mapping[str, Mapping[str, Interval]]
+"""Group to other method to the challenger's loss over that method's."""
 UNSEEN = ", series unseen"
 
 
@@ -24,6 +31,7 @@ class Contest:
     """Outcome: whether the challenger may serve, and why not."""
 
     scores: Scores
+    intervals: Intervals
     lost: tuple[str, ...]
     """Reasons against it; empty if it won."""
     said: tuple[Quantiles, ...] = ()
@@ -36,7 +44,7 @@ class Contest:
 
 
 def contest(windows: Sequence[Windows], challenger: TrainedForecast, champion: TrainedForecast | None) -> Contest:
-    """Score all, group by group; the challenger must beat each other method in every one, and keep its band."""
+    """Score all, group by group."""
     said: dict[str, list[Quantiles]] = {
         CHALLENGER: [model_quantiles(one, challenger.model, challenger.prior) for one in windows],
         NAIVE: [one.naive for one in windows],
@@ -45,6 +53,7 @@ def contest(windows: Sequence[Windows], challenger: TrainedForecast, champion: T
     if champion is not None:
         said[CHAMPION] = [model_quantiles(one, champion.model, champion.prior) for one in windows]
     scores: dict[str, dict[str, Score]] = {}
+    intervals: dict[str, dict[str, Interval]] = {}
     for group in sorted({one.series.group for one in windows}):
         for label, only_unseen in ((group, False), (group + UNSEEN, True)):
             chosen = [
@@ -52,36 +61,43 @@ def contest(windows: Sequence[Windows], challenger: TrainedForecast, champion: T
                 for i, one in enumerate(windows)
                 if one.series.group == group and (one.unseen or not only_unseen)
             ]
+            group_windows = [windows[i] for i in chosen]
+            of_methods = {method: [quantiles[i] for i in chosen] for method, quantiles in said.items()}
             of_group = {
                 method: found
-                for method, quantiles in said.items()
-                if (found := score([windows[i] for i in chosen], [quantiles[i] for i in chosen])) is not None
+                for method, quantiles in of_methods.items()
+                if (found := score(group_windows, quantiles)) is not None
             }
             if of_group:
                 scores[label] = of_group
-    return Contest(scores, tuple(_lost(scores, said.keys() - {CHALLENGER})), tuple(said[CHALLENGER]))
+                losses = {method: losses_by_day(group_windows, of_methods[method]) for method in of_group}
+                intervals[label] = {
+                    method: interval(losses[CHALLENGER], theirs)
+                    for method, theirs in losses.items()
+                    if method != CHALLENGER
+                }
+    return Contest(scores, intervals, tuple(_lost(scores, intervals)), tuple(said[CHALLENGER]))
 
 
-def ratio(scores: Scores, method: str) -> float:
-    """The challenger's WQL over `method`'s, geometric mean over the groups; below one: it is better."""
-    logs = [np.log(_over(of_group, method)) for group, of_group in scores.items() if not group.endswith(UNSEEN)]
+def ratio(intervals: Intervals, method: str) -> float:
+    """The challenger's loss over `method`'s, geometric mean over the groups; below one: it is better."""
+    logs = [np.log(found[method].ratio) for group, found in intervals.items() if not group.endswith(UNSEEN)]
     return float(np.exp(np.mean(logs)))
 
 
-def _over(of_group: Mapping[str, Score], method: str) -> float:
-    """The challenger's WQL over that of `method` in one group."""
-    return max(of_group[CHALLENGER].wql, 1e-12) / max(of_group[method].wql, 1e-12)
-
-
-def _lost(scores: Scores, others: set[str]) -> list[str]:
+def _lost(scores: Scores, intervals: Intervals) -> list[str]:
     if not scores:
         return ["there was nothing to score: too little of the held-back time is known"]
-    reasons = [
-        f"it does not beat {method} on {group}: its loss is {found:.3f} times as large"
-        for group, of_group in scores.items()
-        for method in sorted(others & of_group.keys())
-        if (found := _over(of_group, method)) >= 1.0
-    ]
+    reasons = []
+    for method in sorted({method for found in intervals.values() for method in found}):
+        if (overall := ratio(intervals, method)) >= 1.0:
+            reasons.append(f"it does not beat {method}: its loss is {overall:.3f} times as large")
+        reasons += [
+            f"it loses to {method} on {group}: its loss is {found[method].ratio:.3f} times as large "
+            f"({found[method].low:.3f} to {found[method].high:.3f} over resampled days)"
+            for group, found in intervals.items()
+            if found[method].low >= 1.0
+        ]
     low, high = COVERAGE
     for group, of_group in scores.items():
         share = of_group[CHALLENGER].coverage

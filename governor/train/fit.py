@@ -3,7 +3,7 @@
 HistGradientBoostingRegressor(loss="quantile") on the change of z from its anchor, each row weighted by the load
 of its last hour over that of its last day: an error counts in requests, and most requests come when there are
 many. Small trees with a third of the features at each split and a hundred rows in a leaf: with few services to
-learn from, deeper trees learn their names; a hundred of them, because each is paid for at every forecast. One
+learn from, deeper trees learn their names; sixty of them, because each is paid for at every forecast. One
 thread, because more are slower where cores are shared, and because two threads give other bytes than one.
 """
 
@@ -30,10 +30,10 @@ WEIGHTS = (0.1, 10.0)
 class Shape:
     """Size of the models; the defaults were chosen on data before the part that the documents judge by."""
 
-    trees: int = 100
+    trees: int = 60
     leaves: int = 15
     rows_in_leaf: int = 100
-    rate: float = 0.1
+    rate: float = 0.15
     share_of_features: float = 0.3
     bins: int = 255
 
