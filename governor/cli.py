@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 import typer
 
 from governor.errors import GovernorError
+from governor.lab.through import Through
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -30,7 +31,6 @@ Seconds = Annotated[float | None, typer.Option(help="Run for so long instead.", 
 Seed = Annotated[int | None, typer.Option(help="Another seed.", min=0)]
 Format = Literal["table", "json", "yaml", "html"]
 Backend = Literal["local", "dask"]
-Through = Literal["istiod", "istiod-subsets", "envoy-gateway"]
 Kind = Literal["intent", "receipt", "verdict", "cycle", "note"]
 
 

@@ -18,16 +18,15 @@ from governor.adapters.envoy_files_values import (
     rate_of,
 )
 from governor.adapters.inexpressible import Inexpressible
+from governor.adapters.manifests import endpoint_weights
 from governor.knobs import BackendWeights, RateLimit
 
-TOTAL_WEIGHT = 10_000
-"""An edge's weights sum to about this, so that a share of 0.01 % can be said."""
 FILL_S = 0.05
 """Shortest fill interval that Envoy takes."""
 
 
 def weight_edits(files: Catalogue, edge: str, value: BackendWeights) -> Iterator[Edit]:
-    """Integer weights that sum to about `TOTAL_WEIGHT`; Inexpressible if the endpoints are not those named."""
+    """Integer weights that sum to about 10,000; Inexpressible if the endpoints are not those named."""
     place = files.assignments.get(edge)
     if place is None:
         raise Inexpressible(
@@ -44,15 +43,17 @@ def weight_edits(files: Catalogue, edge: str, value: BackendWeights) -> Iterator
         raise Inexpressible(
             f"{edge} has locality weights or priorities: an endpoint's weight is not its share there"
         )
+    if files.clusters.get(edge, {}).get("lb_policy") == "RANDOM":
+        raise Inexpressible(f"the load balancer of {edge} is RANDOM, which knows no weights")
     if not all(share >= 0 and math.isfinite(share) for share in wanted.values()) or sum(wanted.values()) <= 0:
         raise Inexpressible(f"shares {wanted} are no shares")
     if all(abs(now[name] - wanted[name]) < SAME for name in wanted):
         return
     document = copy.deepcopy(files.files[place.path].document)
-    total = sum(wanted.values())
-    for endpoint in endpoints(document["resources"][place.position]):
-        share = wanted[address_of(endpoint)] / total
-        endpoint["load_balancing_weight"] = max(1, round(share * TOTAL_WEIGHT))
+    listed = list(endpoints(document["resources"][place.position]))
+    weights = endpoint_weights([wanted[address_of(endpoint)] for endpoint in listed])
+    for endpoint, weight in zip(listed, weights, strict=True):
+        endpoint["load_balancing_weight"] = weight
     yield Edit("eds", edge, place.path, document)
 
 

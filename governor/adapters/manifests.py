@@ -47,6 +47,19 @@ def largest_remainder(shares: Sequence[float], total: int = 100) -> list[int]:
     return whole
 
 
+ENDPOINT_WEIGHTS = 10_000
+"""What the weights of a pool's endpoints sum to, about, so that a share of 0.01 % can be said."""
+
+
+def endpoint_weights(shares: Sequence[float]) -> list[int]:
+    """Load balancing weights in proportion to `shares` (N,; >= 0, not all zero), each at least 1.
+
+    Envoy takes no 0, and Istio takes it for none. Source: Envoy API v3, LbEndpoint.load_balancing_weight.
+    """
+    total = sum(shares)
+    return [max(1, round(share / total * ENDPOINT_WEIGHTS)) for share in shares]
+
+
 def to_yaml(rendered: Rendered) -> str:
     """All manifests as one YAML stream; comments say what to mind and what is left out."""
     parts = []

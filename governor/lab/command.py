@@ -20,7 +20,8 @@ from governor.lab.layout import entry_edge
 from governor.lab.mesh import MeshLab, Progress
 from governor.lab.results import LoadResult
 from governor.lab.summary import summary_table
-from governor.lab.through.choice import Through, configuration
+from governor.lab.through import Through
+from governor.lab.through.choice import configuration
 
 
 def run_lab(

@@ -20,7 +20,7 @@ ROWS = 360_000
 """For fitting: 60 MB, whatever the history's length."""
 CALIBRATION_ROWS = 30_000
 CROWDED = 1.0 / 8.0
-"""Rows of series with made-up crowds, on top of those and in relation to them."""
+"""As many rows of series with made-up crowds, for each of those without."""
 PER_ORIGIN = 5
 """Horizons of each origin."""
 BLOCK = 64

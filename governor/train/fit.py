@@ -36,6 +36,7 @@ class Shape:
     rate: float = 0.15
     share_of_features: float = 0.3
     bins: int = 255
+    """Values of a feature that a split can tell apart at most."""
 
 
 @dataclass(frozen=True, eq=False)

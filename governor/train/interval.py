@@ -1,10 +1,11 @@
-"""How much chance there is in a ratio of losses: the days of each series, resampled.
+"""How much chance there is in a ratio of losses: its days, resampled.
 
     ratio_r = sum of ours over the days of draw r / sum of theirs over the same days,   R draws with replacement
 
-Hours of one day err together, days much less so: a day of one series is the block. One day of crowds can decide
-the ratio of a whole series, and then the interval says so. Source: Efron and Tibshirani, An Introduction to the
-Bootstrap, 1993, chapters 8 and 13; blocks after Kuensch, 1989.
+What errs together is drawn together: the hours of a day do, and so do the services of a mesh. The block is a day
+of the calendar with all that a group has of it. One day of crowds can decide the ratio of a whole group, and then
+the interval says so. Source: Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapters 8 and 13;
+blocks after Kuensch, 1989.
 """
 
 from __future__ import annotations
@@ -35,17 +36,20 @@ class Interval:
 
 
 def losses_by_day(windows: Sequence[Windows], said: Sequence[Quantiles]) -> NDArray[np.float64]:
-    """(D,) twice the pinball loss of what is scored, summed over each day of each series."""
-    found: list[NDArray[np.float64]] = []
+    """(D,) twice the pinball loss of what is scored, summed over each day (UTC), in order of time."""
+    days: list[NDArray[np.int64]] = []
+    losses: list[NDArray[np.float64]] = []
     for one, quantiles in zip(windows, said, strict=True):
         told = np.isfinite(one.actual) & one.scored[:, None]
         loss = np.zeros(one.actual.shape)
         loss[told] = pinball(one.actual[told], quantiles[told])
         counted = told.any(axis=1)
-        days = (one.series.history.ends(one.origins[counted]) // DAY_S).astype(np.int64)
-        _, place = np.unique(days, return_inverse=True)
-        found.append(np.bincount(place, loss[counted].sum(axis=1)).astype(np.float64))
-    return np.concatenate(found) if found else np.empty(0)
+        days.append((one.series.history.ends(one.origins[counted]) // DAY_S).astype(np.int64))
+        losses.append(loss[counted].sum(axis=1))
+    if not days:
+        return np.empty(0)
+    _, place = np.unique(np.concatenate(days), return_inverse=True)
+    return np.bincount(place, np.concatenate(losses)).astype(np.float64)
 
 
 def interval(ours: NDArray[np.float64], theirs: NDArray[np.float64], seed: int = 0) -> Interval:

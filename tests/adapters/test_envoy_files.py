@@ -218,6 +218,12 @@ def test_what_cannot_be_said_is_refused_with_its_reason(
         edits_for(load(xds), target, value)
 
 
+def test_a_balancer_that_knows_no_weights_is_named(xds: Path) -> None:
+    change(xds / "cds.json", lambda cluster: cluster.update(lb_policy="RANDOM"))
+    with pytest.raises(Inexpressible, match="is RANDOM, which knows no weights"):
+        edits_for(load(xds), EDGE, BackendWeights(((FIRST, 0.5), (SECOND, 0.5))))
+
+
 def test_routes_that_differ_are_not_flattened(xds: Path) -> None:
     def differ(resource: Any) -> None:
         first, second = (route["route"] for route in resource["virtual_hosts"][0]["routes"])

@@ -10,8 +10,8 @@ import pytest
 from governor.lab.document_files import parse_scenario
 from governor.lab.documents import Scenario
 from governor.lab.layout import Layout, make_layout
-from governor.lab.through import gateway_objects, istio_objects
-from governor.lab.through.choice import Through, configuration
+from governor.lab.through import Through, gateway_objects, istio_objects
+from governor.lab.through.choice import configuration
 
 SCENARIO = """
 name: two_tier

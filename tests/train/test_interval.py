@@ -23,12 +23,19 @@ def windows() -> list[Windows]:
 def test_losses_by_day_are_those_that_are_scored(windows: list[Windows]) -> None:
     said = [one.naive for one in windows]
     losses = losses_by_day(windows, said)
-    # A quarter of twelve days, for either series; the days of the calendar begin elsewhere.
-    assert len(losses) == 2 * 4
+    # A quarter of twelve days, of both series together; the days of the calendar begin elsewhere.
+    assert len(losses) == 4
     found = score(windows, said)
     assert found is not None
     load = sum(float(np.nansum(one.actual[one.scored])) for one in windows)
     assert losses.sum() == pytest.approx(found.wql * load)
+
+
+def test_services_that_err_on_the_same_day_are_one_day(windows: list[Windows]) -> None:
+    one, two = windows
+    together = losses_by_day(windows, [one.naive, two.naive])
+    apart = [losses_by_day([window], [window.naive]) for window in windows]
+    np.testing.assert_allclose(together, apart[0] + apart[1])
 
 
 def test_one_bad_day_of_twelve_shows_nothing() -> None:

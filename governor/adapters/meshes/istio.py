@@ -1,9 +1,8 @@
 """Istio with sidecars and gateways: VirtualService, DestinationRule and EnvoyFilter.
 
 Which file has which knob: `istio_routes` weights, attempts and timeouts, `istio_endpoints` weights of workloads
-that are no pods; `istio_destination` caps, limits,
-outlier detection and the retry budget; `istio_filters` rate limits and caps for priority HIGH. What passes
-waypoints is `istio_ambient`'s.
+that are no pods; `istio_destination` caps, limits, outlier detection and the retry budget; `istio_filters` rate
+limits and caps for priority HIGH. What passes waypoints is `istio_ambient`'s.
 """
 
 from __future__ import annotations

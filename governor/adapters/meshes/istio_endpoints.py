@@ -13,14 +13,13 @@ from typing import Any
 from governor.adapters.inexpressible import Inexpressible
 from governor.adapters.kubernetes_edits import Change
 from governor.adapters.kubernetes_objects import SERVICE, Found, Ref, Snapshot
+from governor.adapters.manifests import endpoint_weights
 from governor.adapters.meshes.istio_callers import service_entries
 from governor.adapters.meshes.istio_destination import balancer_of
 from governor.adapters.meshes.mesh import Place
 from governor.adapters.meshes.shares import Destination, shares_of, weight_edits
 from governor.knobs import BackendWeights
 
-TOTAL_WEIGHT = 10_000
-"""The weights sum to about this, so that a share of 0.01 % can be said."""
 _ELSEWHERE = ("locality", "network")
 _UNWEIGHTED = ("RANDOM", "PASSTHROUGH")
 
@@ -46,7 +45,7 @@ def weights_in(found: Found, backends: Sequence[str]) -> BackendWeights | None:
 
 
 def weight_change(snapshot: Snapshot, place: Place, found: Found, value: BackendWeights) -> Change:
-    """A weight of at least 1 for each endpoint; Istio takes 0 for none.
+    """The weights of all endpoints.
 
     Raises Inexpressible where a weight would not be its endpoint's share, or an endpoint is not known.
     """
@@ -60,12 +59,7 @@ def weight_change(snapshot: Snapshot, place: Place, found: Found, value: Backend
     balancer = balancer_of(snapshot, place)
     if balancer in _UNWEIGHTED:
         raise Inexpressible(f"the load balancer of {place.callee.host} is {balancer}, which knows no weights")
-    return Change(ref, weight_edits(ref, list(_destinations(found)), value, _numbers))
-
-
-def _numbers(shares: Sequence[float]) -> list[int]:
-    total = sum(shares)
-    return [max(1, round(share / total * TOTAL_WEIGHT)) for share in shares]
+    return Change(ref, weight_edits(ref, list(_destinations(found)), value, endpoint_weights))
 
 
 def _destinations(found: Found) -> Iterator[Destination]:

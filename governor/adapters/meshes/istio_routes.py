@@ -164,8 +164,11 @@ def weights_in(found: Found | None, routes: Routes, backends: Sequence[str]) -> 
 
 
 def _weights_of_endpoints(snapshot: Snapshot, place: Place) -> BackendWeights | None:
-    pool = endpoints.pool(snapshot, place)
-    return None if pool is None else endpoints.weights_in(pool, place.backends)
+    # What cannot be told of weights does not hide what the routes say.
+    with suppress(Inexpressible):
+        if (pool := endpoints.pool(snapshot, place)) is not None:
+            return endpoints.weights_in(pool, place.backends)
+    return None
 
 
 def _destinations(position: int, entry: Mapping[str, Any], namespace: str) -> list[Destination]:

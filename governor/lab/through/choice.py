@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
+from governor.lab.through import Through
 from governor.lab.through.configuration import Configuration, FileConfiguration
-
-Through = Literal["istiod", "istiod-subsets", "envoy-gateway"]
-"""`istiod-subsets`: traffic is split by routes, between subsets of one replica each."""
 
 
 def configuration(through: Through | None) -> Configuration:

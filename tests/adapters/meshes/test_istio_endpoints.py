@@ -15,7 +15,7 @@ from governor.adapters.kubernetes_objects import Ref, Snapshot
 from governor.adapters.meshes.istio import MESH
 from governor.adapters.meshes.istio_callers import SERVICE_ENTRY
 from governor.adapters.meshes.istio_objects import concerns
-from governor.knobs import BackendWeights, Knob
+from governor.knobs import BackendWeights, Knob, Timeout
 
 from .objects import after, cluster, gives_back, made, place
 
@@ -140,7 +140,9 @@ def test_two_entries_of_one_host_are_both_named() -> None:
     assert "ServiceEntry shop/again, ServiceEntry shop/api" in refused(
         ENTRY, ENTRY.replace("name: api,", "name: again,")
     )
-    assert MESH.settings(seen(ENTRY, ENTRY.replace("name: api,", "name: again,")), HERE) == {}
+    timeout = route("port: {number: 80}").replace("http: [{", "http: [{timeout: 2s, ")
+    said = MESH.settings(seen(ENTRY, ENTRY.replace("name: api,", "name: again,"), timeout), HERE)
+    assert said == {Knob.TIMEOUT: Timeout(2.0, None)}
 
 
 @pytest.mark.parametrize("balancer", ["RANDOM", "PASSTHROUGH"])

@@ -18,7 +18,7 @@ from governor.lab.bed.daemon import ADDRESS
 from governor.lab.document_files import load_scenario
 from governor.lab.documents import Scenario
 from governor.lab.envoy_process import envoy_version
-from governor.lab.through.choice import Through
+from governor.lab.through import Through
 from tests.benchmarks.closed_loop import smoke
 from tests.benchmarks.closed_loop.arms import ARM_NAMES, Skipped, arms_for
 from tests.benchmarks.closed_loop.lanes import NETWORK, TRIES, Finished, Lanes

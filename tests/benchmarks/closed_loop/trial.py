@@ -23,7 +23,8 @@ from governor.lab.governed import run_governed
 from governor.lab.mesh import MeshLab
 from governor.lab.processes import tie_to_parent
 from governor.lab.results import LoadResult
-from governor.lab.through.choice import Through, configuration
+from governor.lab.through import Through
+from governor.lab.through.choice import configuration
 from governor.policy import load_policies
 from tests.benchmarks.closed_loop.pulse import Pulse
 
