@@ -61,9 +61,11 @@ class Server:
         end = self.queue.next_end()
         if end is not None and end < self._due:
             self._due = end
-            self.mesh.at(end, self._tick)
+            self.mesh.at(end, lambda: self._tick(end))
 
-    def _tick(self) -> None:
+    def _tick(self, due: float) -> None:
+        if due != self._due:
+            return  # An earlier one has come between and scheduled what follows.
         self._due = math.inf
         self.advance()
         self._schedule()
