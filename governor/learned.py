@@ -17,7 +17,7 @@ from governor.decide.outlook import Outlook
 from governor.detect.diagnosis import Diagnosis, diagnose
 from governor.detect.mesh import rate_of, tables_of
 from governor.detect.stage import DetectState, Options
-from governor.domain import FloatArray, MeshFrame
+from governor.domain import FloatArray, MeshFrame, MeshIndex
 from governor.explain.findings import ExpectedLoad, Findings
 from governor.predict import demand
 from governor.predict.demand import Demand
@@ -60,6 +60,11 @@ class Learned:
     """For people."""
     notes: tuple[str, ...] = ()
     """What an operator should know, such as a service that the model has lost."""
+
+    @classmethod
+    def nothing(cls, index: MeshIndex) -> Learned:
+        """Nobody has looked."""
+        return cls(Diagnosis.none(index), None, Outlook.calm(index), Findings())
 
 
 def learn(

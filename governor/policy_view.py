@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -113,7 +113,14 @@ class PolicyView:
 
     def active(self, knob: Knob) -> NDArray[np.bool_]:
         """(E,) or, for rate limits, (A,): where `knob` is not off."""
-        on = np.array([r.knob(knob).mode is not Mode.OFF for r in self.rules] + [False])
+        return self._where(knob, lambda mode: mode is not Mode.OFF)
+
+    def enforced(self, knob: Knob) -> NDArray[np.bool_]:
+        """(E,) or, for rate limits, (A,): where `knob` may be written."""
+        return self._where(knob, lambda mode: mode is Mode.ENFORCE)
+
+    def _where(self, knob: Knob, holds: Callable[[Mode], bool]) -> NDArray[np.bool_]:
+        on = np.array([holds(r.knob(knob).mode) for r in self.rules] + [False])
         return on[self.rules_of(knob)]
 
     def rules_of(self, knob: Knob) -> IntArray:

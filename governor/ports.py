@@ -21,6 +21,18 @@ class MetricSource(Protocol):
         """Release connections and threads."""
 
 
+@runtime_checkable
+class Glances(Protocol):
+    """A metric source that measures more often than a cycle comes, and can be asked in between."""
+
+    def glance(self, window_s: float) -> MeshFrame | None:
+        """The last `window_s` seconds over the names of the last `observe`, without waiting.
+
+        None if nothing has been measured since the last glance, or if there was no `observe` yet. The frames
+        that `observe` gives are the same whether somebody glances in between or not.
+        """
+
+
 class ControlPlane(Protocol):
     """Where knobs are read and written."""
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from governor.cycle import GovernorState, Ports
 from governor.errors import ControlPlaneError, LedgerError
 from governor.guard.memory import GuardMemory, Key, Written
 from governor.knobs import (
@@ -25,6 +24,7 @@ from governor.knobs import (
 from governor.ports import ControlPlane, Entry, KeepsBaseline
 from governor.reasons import Reason
 from governor.record import Recorder
+from governor.turn import GovernorState, Ports
 from governor.verify.judge import Pending
 
 REMEMBERED = 1000

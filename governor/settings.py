@@ -185,6 +185,11 @@ class Settings(BaseSettings):
     window_s: Annotated[float, Field(ge=1, le=3600)] | None = Field(
         None, description="seconds of signals that a cycle looks at; default: the period"
     )
+    look_s: Annotated[float, Field(ge=0, le=3600)] = Field(
+        0.25,
+        description="seconds between short looks at the backends between two cycles, in enforce mode and with "
+        "source envoy, which measures that often; 0: none",
+    )
     policies: tuple[str, ...] = Field(
         ("observe-only",),
         description="presets or files, in order: the first that selects a target governs it",

@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 
 from governor.adapters.memory import MemoryControlPlane, MemoryLedger
-from governor.cycle import CycleOptions, CycleResult, GovernorState, Ports, cycle
+from governor.cycle import cycle
 from governor.domain import MeshFrame, MeshIndex
 from governor.errors import WriteRejected
 from governor.knobs import InFlightCap, Knob, KnobValue, Receipt, Target, TargetKind
 from governor.policy import GovernorPolicy, parse_policies
 from governor.reasons import Reason
 from governor.record import LISTED
+from governor.turn import CycleOptions, CycleResult, GovernorState, Ports
 from tests.benchmarks.cycle import FrameClock, SyntheticSource, make_frame, make_index
 
 POLICY = """

@@ -52,7 +52,7 @@ def test_every_setting_is_documented_with_its_default(setting: str) -> None:
 
 def test_no_setting_is_documented_that_is_none() -> None:
     assert first_cells(
-        "operations", r"`([a-z_]+(?:\.[a-z_]+)+|mode|period_s|window_s|policies|models|pause_file)`"
+        "operations", r"`([a-z_]+(?:\.[a-z_]+)+|mode|period_s|window_s|look_s|policies|models|pause_file)`"
     ) == [*SETTINGS]
 
 

@@ -75,6 +75,8 @@ class EnvoyAdminSource:
         self._rows: RowFinder | None = None
         self._told = -np.inf
         """Wall time of the newest sweep that was looked at."""
+        self._glanced = -np.inf
+        """As `_told`, for glances."""
         self._routes: dict[Route, str] = {}
         self._routes_at = -np.inf
         self._routes_error: str | None = None
@@ -99,6 +101,16 @@ class EnvoyAdminSource:
         frame = self._frame(sweeps, sheets, window_s, self._told, self._gaps(sheets))
         return replace(frame, within=within, age_s=max(0.0, self._clock.now() - self._told))
 
+    def glance(self, window_s: float) -> MeshFrame | None:
+        """As Glances has it; latencies, which need a longer window, are missing more often than in a cycle."""
+        sweeps = self._sampler.sweeps()
+        good = [s for s in sweeps if any(s.pages[: len(self._admin)])]
+        if self._rows is None or len(good) < 2 or good[-1] is not sweeps[-1] or good[-1].wall <= self._glanced:
+            return None
+        self._glanced = good[-1].wall
+        frame = self._frame(sweeps, self._sheets(sweeps, window_s), window_s, self._glanced, histogram_s=window_s)
+        return replace(frame, age_s=max(0.0, self._clock.now() - self._glanced))
+
     def _frame(
         self,
         sweeps: Sequence[Sweep],
@@ -106,12 +118,13 @@ class EnvoyAdminSource:
         window_s: float,
         at: float,
         gaps: Sequence[Gap] = (),
+        histogram_s: float = HISTOGRAM_S,
     ) -> MeshFrame:
         """The window (`sheets`) that ends with the last of `sweeps`, at `at`; over the newest sweep's names."""
         assert self._rows is not None
         now = Tables(sheets, self._rows)
         # A window that is long enough for histograms serves both.
-        recent = now if window_s >= HISTOGRAM_S else Tables(self._sheets(sweeps, HISTOGRAM_S), self._rows)
+        recent = now if window_s >= histogram_s else Tables(self._sheets(sweeps, histogram_s), self._rows)
         missing = sum(gap.reason is GapReason.PARTIAL for gap in gaps if gap.signal == "edge")
         return build_frame(
             Measured(

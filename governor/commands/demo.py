@@ -15,7 +15,6 @@ from rich.text import Text
 
 from governor.commands.demo_progress import watching
 from governor.commands.output import NOTHING, show, warn
-from governor.cycle import CycleOptions
 from governor.detect.stage import Options
 from governor.lab.command import prepared, sigterm_as_interrupt
 from governor.lab.report.data import ReportData, Score
@@ -25,6 +24,7 @@ from governor.lab.report.words import headline, percent_or_unknown
 from governor.lab.side_by_side import following, run_side_by_side
 from governor.learned import LearnedOptions
 from governor.policy import load_policies
+from governor.turn import CycleOptions
 
 SCENARIO = "demo_mesh"
 PRESET = "balanced"

@@ -12,7 +12,7 @@ from governor.adapters.manifests import to_yaml
 from governor.adapters.manifests_istio import render
 from governor.adapters.recording import RecordingEnded
 from governor.commands.output import FOUND, NOTHING, given_source, settings_for, show, warn
-from governor.cycle import BlindCycle, CycleOptions, CycleResult, GovernorState, Ports, cycle
+from governor.cycle import cycle
 from governor.domain import MeshFrame
 from governor.errors import DocumentError, SourceError
 from governor.explain.report import Advice, table, to_html, to_json
@@ -25,6 +25,7 @@ from governor.runtime.governing import advice_of
 from governor.runtime.options import options_of
 from governor.runtime.wiring import memory_ledger, models_of, past_of, plane_of, recording_source, source_of
 from governor.settings import RunMode, Settings
+from governor.turn import BlindCycle, CycleOptions, CycleResult, GovernorState, Ports
 
 
 @dataclass(frozen=True)

@@ -15,12 +15,12 @@ import structlog
 from governor.adapters.clock import SystemClock
 from governor.adapters.kubernetes_lease import LeaseElector
 from governor.commands.output import ERROR, NOTHING, settings_for
-from governor.cycle import CycleOptions, GovernorState, Ports
 from governor.errors import ControlPlaneError
 from governor.recovery import recover
 from governor.runtime.governing import Governing
 from governor.runtime.leading import Leading
 from governor.runtime.learning import Learning
+from governor.runtime.looking import looking
 from governor.runtime.metrics import GovernorMetrics
 from governor.runtime.options import options_of
 from governor.runtime.schedule import run_every
@@ -29,6 +29,7 @@ from governor.runtime.status import Status
 from governor.runtime.web import application, serving
 from governor.runtime.wiring import elector_of, ledger_of, models_of, past_of, plane_of, source_of
 from governor.settings import RunMode, Settings
+from governor.turn import CycleOptions, GovernorState, Ports
 
 log = structlog.get_logger("governor")
 _SLIPPED = {
@@ -64,6 +65,7 @@ def run_forever(config: Path | None, given: Mapping[str, Any] | None = None, cyc
             _taking_part(elector),
             closing(learning),
             serving(application(status, metrics), settings.health) as address,
+            looking(settings.look_s, governing.look),
         ):
             log.info("governing", mode=settings.mode.value, period_s=settings.period_s, page=address)
             if settings.mode is RunMode.RECOMMEND:

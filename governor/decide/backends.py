@@ -8,6 +8,7 @@ In-flight is sampled, a few looks a window, each a Poisson count: at ten request
 give or take one. So a latency far from the pool's must also be three standard errors of that away.
 
 What it did with another share of the traffic (`RESHARED` times more or less) says nothing: then it starts anew.
+Of a window in the middle of which a share was set nothing is counted.
 A busy backend is judged by its last window or two, so that one that turns slow is seen in the first; one on few
 requests forgets slowly, so that it can still be judged, and below `MIN_ATTEMPTS` is not.
 """
@@ -30,10 +31,14 @@ RESHARED = 2.0
 MIN_ATTEMPTS = 12.0
 SLOW = 3.0
 """Times the median latency of the pool from which a backend counts as slow."""
+LEAST_APART_S = 0.01
+"""Seconds above its pool from which a backend counts as slow."""
 FAILING = 0.05
 """Error share above the pool's from which a backend counts as failing, if it is also significant."""
 APART = 4.0
 """Times the others' error share from which it is the backend that fails, and not the load."""
+SURE = 6.0
+"""Standard errors in a short look between two cycles: there are a hundred thousand looks a day."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,12 +56,19 @@ class BackendEvidence:
     """Windows in a row in which the backend looked as its peers do."""
     share: Array
     """Of its pool's traffic, as set when the evidence was gathered; NaN where nothing was."""
+    moved_at: Array
+    """When that was set between two cycles, seconds since the epoch; -inf where it never was."""
 
     @classmethod
     def none(cls, size: int) -> BackendEvidence:
         """No evidence on `size` backends."""
         nothing = np.zeros(size)
-        return cls(nothing, nothing, nothing, nothing, nothing, nothing, np.full(size, np.nan))
+        never = np.full(size, -np.inf)
+        return cls(nothing, nothing, nothing, nothing, nothing, nothing, np.full(size, np.nan), never)
+
+    def moved(self, where: NDArray[np.bool_], at: float) -> BackendEvidence:
+        """With the shares of `where` (B,) set at `at`: a window that began before says nothing of them."""
+        return replace(self, moved_at=np.where(where, at, self.moved_at))
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,11 +97,12 @@ def update(
     `share` (B,): as it is set now.
     """
     now = np.asarray(share, np.float64)
-    window = frame.window_s
+    window = np.where(frame.at - frame.window_s < evidence.moved_at, 0.0, frame.window_s)
     attempts = np.nan_to_num(frame.backend.rate.astype(np.float64)) * window
     errors = np.nan_to_num(frame.backend.errors.astype(np.float64)) * window
     flight = np.nan_to_num(frame.backend.in_flight.astype(np.float64)) * window
-    looks = max(1.0, window / frame.samples.step_s) if frame.samples is not None else 1.0
+    once = max(1.0, frame.window_s / frame.samples.step_s) if frame.samples is not None else 1.0
+    looks = np.where(window > 0, once, 0.0)
     with np.errstate(divide="ignore", invalid="ignore"):
         reshared = np.abs(np.log(now / evidence.share)) > np.log(RESHARED) - 1e-9
     keep = np.where(reshared, 0.0, np.clip(1.0 - attempts / REMEMBERED, FORGET, KEEP))
@@ -101,6 +114,7 @@ def update(
         keep * evidence.looks + looks,
         np.where(reshared, 0.0, evidence.good_windows),
         now,
+        evidence.moved_at,
     )
     found = judge(grown, frame.index.backend_edge)
     good = found.known & ~found.slow & ~found.failing
@@ -131,11 +145,47 @@ def judge(evidence: BackendEvidence, pool: NDArray[np.int32]) -> BackendVerdict:
     slow = (
         known
         & (latency > SLOW * median)
-        & (latency - median > 0.01)
+        & (latency - median > LEAST_APART_S)
         & _significant(evidence, pool, size)
         & ~alone
     )
     return BackendVerdict(latency, share, median, rest, slow, failing, known)
+
+
+def turned(frame: MeshFrame) -> tuple[BackendEvidence, BackendVerdict]:
+    """What one short look says by itself; looks come often, so that it must be far surer than `judge`.
+
+        sure = (2 sqrt(x + 3/8) - 2 sqrt(m + 3/8)) / sqrt(1 + m / others) > `SURE`
+
+    x are in-flight requests summed over the scrapes, m what the others' latency explains of them (`others` of
+    theirs are counted): Anscombe's transform, because a normal error is far too small for counts of a few. The
+    same of failed attempts. A backend that hardly answers any more has few attempts, and is judged all the same.
+    Source: Anscombe, Biometrika 35, 1948.
+    """
+    pool, size = frame.index.backend_edge, len(frame.index.edges)
+    seen, found = update(BackendEvidence.none(len(pool)), frame, np.full(len(pool), np.nan))
+    # Over one step there are two scrapes, one at either end.
+    flights = seen.flight / seen.seconds * (seen.looks + 1.0)
+    rest = _others(seen.flight, pool, size) / np.maximum(_others(seen.attempts, pool, size), 1.0)
+    latency = seen.flight / np.maximum(seen.attempts, 1.0)
+    slow = (latency > SLOW * rest) & (latency - rest > LEAST_APART_S) & (rest > 0)
+    slow &= _sureness(flights, seen.attempts, pool, size) > SURE
+    failing = found.failing & (_sureness(seen.errors, seen.attempts, pool, size) > SURE)
+    return seen, replace(found, latency=latency, pool_latency=rest, slow=slow, failing=failing)
+
+
+def _sureness(counts: Array, attempts: Array, pool: NDArray[np.int32], size: int) -> Array:
+    """(B,) standard errors by which a Poisson count is above what the others' count for each attempt explains."""
+    others = _others(counts, pool, size)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        expected = np.nan_to_num(attempts * others / _others(attempts, pool, size), posinf=0.0)
+        spread = np.sqrt(1.0 + np.where(others > 0, expected / others, 0.0))
+    return np.asarray(2.0 * (np.sqrt(counts + 0.375) - np.sqrt(expected + 0.375)) / spread, np.float64)
+
+
+def _others(values: Array, pool: NDArray[np.int32], size: int) -> Array:
+    """(B,) sum over the other backends of the pool."""
+    return np.asarray(np.bincount(pool, values, size)[pool] - values, np.float64)
 
 
 def _significant(evidence: BackendEvidence, pool: NDArray[np.int32], size: int) -> NDArray[np.bool_]:

@@ -76,7 +76,7 @@ def decide(
     arrivals = added.service_arrivals if added is not None else None
     believed = capacity.update(old.capacity, load, objective, frame.window_s, _refused(frame, load), arrivals)
     believed = capacity.with_work_time(believed, frame.service.cpu_used.astype(np.float64), load)
-    evidence, found = backends.update(old.backends, frame, knobs.weight)
+    evidence, found = backends.update(old.backends, frame, shares(index, knobs.weight))
     cost_state = old.cost
     if added is not None and _clean(frame):
         cost_state = cost_matrix.update(cost_state, added)
@@ -87,6 +87,21 @@ def decide(
     situation = Situation(frame, knobs, policy, load, believed, evidence, found, cost, period_s, own, told)
     proposals = Proposals([_told(law.propose(situation), situation) for law in LAWS])
     return Beliefs(index, believed, evidence, cost_state), proposals
+
+
+def away(
+    believed: Beliefs, frame: MeshFrame, knobs: KnobState, policy: PolicyView, period_s: float, own: ArrayLike
+) -> Proposals:
+    """What the weights law makes of a short look between two cycles alone: it can move away, and nothing back.
+
+    `believed` is over the frame's names, and stays as it is; `own` (B,) as in `decide`.
+    """
+    index = frame.index
+    seen, found = backends.turned(frame)
+    cost = np.zeros((len(index.services), len(index.apis)))
+    load, share, calm = service_load(frame), shares(index, own), Outlook.calm(index)
+    situation = Situation(frame, knobs, policy, load, believed.capacity, seen, found, cost, period_s, share, calm)
+    return Proposals([weights.propose(situation)])
 
 
 def _told(batch: Batch, s: Situation) -> Batch:

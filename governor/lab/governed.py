@@ -12,12 +12,14 @@ from governor.adapters.clock import SystemClock
 from governor.adapters.envoy_admin import EnvoyAdminSource
 from governor.adapters.envoy_files import EnvoyFilesControlPlane
 from governor.adapters.memory import MemoryLedger
-from governor.cycle import BlindCycle, CutShort, CycleOptions, CycleResult, GovernorState, Ports, cycle
+from governor.cycle import cycle
+from governor.early import look
 from governor.errors import LabError
 from governor.lab.mesh import MeshLab, Progress
 from governor.lab.results import LoadResult
 from governor.lab.through.configuration import OWN_NAMESPACE, FileConfiguration
 from governor.ports import ControlPlane, Ledger
+from governor.turn import BlindCycle, CutShort, CycleOptions, CycleResult, GovernorState, Ports
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,6 +28,7 @@ class GovernedRun:
 
     load: LoadResult
     cycles: tuple[CycleResult, ...]
+    """Turns between two cycles included."""
     blind: tuple[str, ...]
     """Why cycles had no frame, or were cut short."""
 
@@ -85,15 +88,19 @@ def _govern(
     blind: list[str] = []
     due = first + options.period_s
     while True:
-        load.join(max(0.0, due - time.monotonic()))
+        left = max(0.0, due - time.monotonic())
+        load.join(min(left, options.look_s) if options.look_s else left)
         if not load.is_alive():
             return cycles, blind
+        early = time.monotonic() < due
         try:
-            result = cycle(state, ports, options)
+            result = (look if early else cycle)(state, ports, options)
         except (BlindCycle, CutShort) as error:
             state = error.state
             blind.append(str(error))
         else:
-            state = result.state
-            cycles.append(result)
-        due += options.period_s
+            if result is not None:
+                state = result.state
+                cycles.append(result)
+        if not early:
+            due += options.period_s

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from governor.adapters.ledger import SqliteLedger
-from governor.cycle import CycleOptions
 from governor.errors import LabError
 from governor.lab.documents import Scenario
 from governor.lab.envoy_process import ask
@@ -23,6 +22,7 @@ from governor.lab.report.build import Floats, by_second, report_data
 from governor.lab.report.data import ArmName, ReportData
 from governor.lab.results import LoadResult
 from governor.ports import Entry
+from governor.turn import CycleOptions
 
 ENTRIES = 1_000_000
 """More than any run writes: all of the ledger."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Sequence
 
 import structlog
 
-from governor.cycle import BlindCycle, CutShort, CycleOptions, CycleResult, GovernorState, Ports, cycle
+from governor.cycle import cycle
 from governor.domain import MeshIndex
+from governor.early import look
 from governor.errors import GovernorError
 from governor.explain.report import Advice
 from governor.guard.held import Held
@@ -18,6 +20,7 @@ from governor.runtime.leading import Leading
 from governor.runtime.learning import Learning
 from governor.runtime.metrics import GovernorMetrics
 from governor.runtime.status import Status
+from governor.turn import BlindCycle, CutShort, CycleOptions, CycleResult, GovernorState, Ports
 
 log = structlog.get_logger("governor")
 
@@ -70,9 +73,34 @@ class Governing:
         self._leading = leading
         self._index: MeshIndex | None = None
         self._warned: set[str] = set()
+        self._turn = threading.Lock()
+        """Held while a cycle or a look is under way."""
+
+    def look(self) -> CycleResult | None:
+        """A short look between two cycles; None if there is nothing to do, or while a cycle runs."""
+        if (self._leading is not None and not self._leading.leads) or not self._turn.acquire(blocking=False):
+            return None
+        try:
+            result = look(self._state, self._ports, self._options())
+        except CutShort as error:
+            self._state = error.state
+            self._failed(error.__cause__ or error)
+            return None
+        finally:
+            self._turn.release()
+        if result is not None:
+            self._state = result.state
+            self._metrics.early.inc()
+            self._tell_decisions(result)
+            log.info("between two cycles", go=len(result.plan.go), held=len(result.plan.held))
+        return result
 
     def once(self) -> CycleResult | None:
         """One cycle; None if it failed: what it did until then is kept, and the next cycle tries again."""
+        with self._turn:
+            return self._once()
+
+    def _once(self) -> CycleResult | None:
         number = self._status.snapshot.finished + 1
         started = time.monotonic()
         with structlog.contextvars.bound_contextvars(cycle=number):
@@ -130,10 +158,14 @@ class Governing:
         sizes |= {"backends": len(index.backends), "apis": len(index.apis)}
         self._metrics.framed(frame.age_s, frame.trust, len(frame.gaps), sizes)
         self._metrics.learned(result.learned)
-        self._metrics.decided(plan.go, plan.held.counts(), result.receipts, [v.reason for v in result.verdicts])
         self._status.succeeded(summary_of(result))
+        self._tell_decisions(result)
+        log.info("cycle", seconds=round(seconds, 3), go=len(plan.go), held=len(plan.held), gaps=len(frame.gaps))
+
+    def _tell_decisions(self, result: CycleResult) -> None:
+        plan = result.plan
+        self._metrics.decided(plan.go, plan.held.counts(), result.receipts, [v.reason for v in result.verdicts])
         for receipt in result.receipts:
             log.info("written", target=str(receipt.target), knob=receipt.knob.value, version=receipt.version)
         for note in result.notes:
             log.info("note", text=note)
-        log.info("cycle", seconds=round(seconds, 3), go=len(plan.go), held=len(plan.held), gaps=len(frame.gaps))

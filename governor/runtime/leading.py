@@ -6,13 +6,13 @@ from dataclasses import replace
 
 import structlog
 
-from governor.cycle import CycleOptions, GovernorState, Ports
 from governor.errors import NotLeader
 from governor.guard.memory import GuardMemory
 from governor.ports import Leadership
 from governor.recovery import recover
 from governor.runtime.metrics import GovernorMetrics
 from governor.runtime.status import Status
+from governor.turn import CycleOptions, GovernorState, Ports
 
 log = structlog.get_logger("governor")
 
@@ -25,6 +25,11 @@ class Leading:
         self._led = False
         # Asked at each scrape: between two cycles leadership may come and go.
         metrics.leader.set_function(leadership.held)
+
+    @property
+    def leads(self) -> bool:
+        """Whether this replica has taken over and may still write."""
+        return self._led and self._leadership.held()
 
     def before(self, state: GovernorState, options: CycleOptions) -> tuple[GovernorState, CycleOptions]:
         """State and options of the next cycle: enforcing only while this replica leads.

@@ -13,13 +13,13 @@ from dataclasses import replace
 
 import structlog
 
-from governor.cycle import CycleOptions, GovernorState
 from governor.errors import SourceError
 from governor.ports import ModelStore
 from governor.predict.demand import with_past
 from governor.predict.history import RateHistory
 from governor.runtime.metrics import GovernorMetrics
 from governor.runtime.status import Status
+from governor.turn import CycleOptions, GovernorState
 
 log = structlog.get_logger("governor")
 Past = tuple[tuple[str, ...], RateHistory]

@@ -33,6 +33,8 @@ class GovernorMetrics:
 
     def _of_cycles(self) -> None:
         self.cycles = self._counter("cycles", "Cycles by outcome: ok, failed", "outcome")
+        early = "Turns between two cycles, because a backend turned slow or fails"
+        self.early = self._counter("early_turns", early)
         self.cycle_seconds = Histogram(
             "governor_cycle_seconds", "Length of one cycle", buckets=CYCLE_BUCKETS_S, registry=self.registry
         )

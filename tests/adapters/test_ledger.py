@@ -19,11 +19,11 @@ from hypothesis import strategies as st
 
 from governor.adapters.ledger import SqliteLedger
 from governor.adapters.memory import MemoryControlPlane, MemoryLedger
-from governor.cycle import Ports
 from governor.errors import LedgerError
 from governor.knobs import InFlightCap, Knob, Target, TargetKind
 from governor.ports import Entry, Ledger
 from governor.recovery import recover
+from governor.turn import Ports
 
 BODY = {"before": {"default": 40, "high": 50}, "after": {"default": 20, "high": 25}}
 EDGE_A = Target(TargetKind.EDGE, "a")

@@ -4,6 +4,7 @@ import argparse
 import json
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +55,15 @@ def test_the_retry_storm_is_judged_from_the_triggers_end_and_in_every_seed(make_
 def test_a_late_governor_is_judged_from_when_it_is_let_in(make_run: Make) -> None:
     rows = judged("storm_under_way", make_run("storm_under_way", "governor", failing_between(3, 30)))
     assert rows["out of it after"].values == (8.0,)
+
+
+def test_through_a_control_plane_the_gray_failure_has_two_seconds_more_to_settle(make_run: Make) -> None:
+    run = make_run("gray_failure", "governor", failing_between(15, 17))
+    assert judged("gray_failure", run)["success, 15-45 s"].met is False
+    rows = judged("gray_failure", replace(run, trial=replace(run.trial, through="envoy-gateway")))
+    assert rows["success, 17-45 s"].met is True
+    assert rows["success, 15-45 s"].target is None
+    assert rows["success, 15-45 s"].values == judged("gray_failure", run)["success, 15-45 s"].values
 
 
 def test_gray_failure_compares_p99_with_the_best_balancer_of_the_same_seed(make_run: Make) -> None:

@@ -18,13 +18,14 @@ from pathlib import Path
 import numpy as np
 
 from governor.adapters.memory import MemoryControlPlane, MemoryLedger
-from governor.cycle import CycleOptions, GovernorState, Ports, cycle
+from governor.cycle import cycle
 from governor.detect.conformal import YOUNG
 from governor.domain import MeshFrame, MeshIndex, RateSamples
 from governor.learned import LearnedState, learn, remembering
 from governor.policy import load_policies
 from governor.predict.demand import KEPT_S
 from governor.predict.history import RateHistory
+from governor.turn import CycleOptions, GovernorState, Ports
 from tests.benchmarks.table import Row, finish
 from tests.frames import trusted_frame
 

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from governor.adapters.memory import MemoryControlPlane, MemoryLedger
-from governor.cycle import CycleOptions, Ports
 from governor.domain import ApiSignals, BackendSignals, EdgeSignals, MeshFrame, MeshIndex, ServiceSignals
 from governor.errors import ControlPlaneError, LedgerError, SourceUnreachable
 from governor.knobs import (
@@ -28,6 +27,7 @@ from governor.policy import load_policies
 from governor.ports import Entry
 from governor.proposals import Batch, Proposals, code
 from governor.reasons import Reason
+from governor.turn import CycleOptions, Ports
 
 INDEX = MeshIndex(
     services=("in", "web"),

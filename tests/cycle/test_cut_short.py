@@ -6,13 +6,14 @@ from dataclasses import replace
 
 import pytest
 
-from governor.cycle import BlindCycle, CutShort, GovernorState, cycle
+from governor.cycle import cycle
 from governor.errors import ControlPlaneError
 from governor.explain.values import in_words
 from governor.knobs import InFlightCap
 from governor.runtime.governing import Governing
 from governor.runtime.metrics import GovernorMetrics
 from governor.runtime.status import Status
+from governor.turn import BlindCycle, CutShort, GovernorState
 
 from .conftest import DB, OPEN, WEB, Mesh, cap
 

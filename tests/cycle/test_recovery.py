@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from governor.cycle import GovernorState, cycle
+from governor.cycle import cycle
 from governor.errors import ControlPlaneError
 from governor.knobs import InFlightCap, Knob
 from governor.recovery import recover
+from governor.turn import GovernorState
 
 from .conftest import OPEN, WEB, Mesh, cap
 

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from governor.adapters.ledger import SqliteLedger
-from governor.cycle import CycleOptions
 from governor.knobs import Knob
 from governor.lab.document_files import parse_scenario
 from governor.lab.governed import run_governed
 from governor.lab.mesh import MeshLab
 from governor.policy import load_policies
+from governor.turn import CycleOptions
 from tests.one_service import one_service
 
 # Twice what the service can do, once it begins.

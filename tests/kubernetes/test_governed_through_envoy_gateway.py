@@ -12,7 +12,6 @@ from governor.adapters.kubernetes_client import api_client
 from governor.adapters.kubernetes_status import taken
 from governor.adapters.meshes.envoy_gateway import MESH
 from governor.adapters.meshes.envoy_gateway_policies import POLICY
-from governor.cycle import CycleOptions
 from governor.knobs import InFlightCap, Knob
 from governor.lab.bed.programs import ENVOY_GATEWAY, KUBERNETES
 from governor.lab.document_files import parse_scenario
@@ -20,6 +19,7 @@ from governor.lab.governed import GovernedRun, run_governed
 from governor.lab.mesh import MeshLab
 from governor.lab.through.envoy_gateway import EnvoyGatewayConfiguration
 from governor.policy import load_policies
+from governor.turn import CycleOptions
 from tests.one_service import one_service
 
 from .capabilities import record

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from governor.adapters.memory import MemoryLedger
-from governor.cycle import CycleOptions, Ports
 from governor.explain.report import to_html
 from governor.policy import load_policies
 from governor.runtime import governing
 from governor.runtime.governing import Governing, advice_of
 from governor.runtime.metrics import GovernorMetrics
 from governor.runtime.status import Status
+from governor.turn import CycleOptions, Ports
 from tests.benchmarks.cycle import FrameClock, SyntheticSource, make_frame, make_index
 
 

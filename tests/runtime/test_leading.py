@@ -7,13 +7,13 @@ from dataclasses import replace
 import pytest
 
 from governor.adapters.memory import MemoryLedger
-from governor.cycle import CycleOptions, GovernorState, Ports
 from governor.errors import NotLeader
 from governor.knobs import InFlightCap, Knob, Target, TargetKind
 from governor.policy import load_policies
 from governor.runtime.leading import Leading
 from governor.runtime.metrics import GovernorMetrics
 from governor.runtime.status import Status
+from governor.turn import CycleOptions, GovernorState, Ports
 from tests.benchmarks.cycle import FrameClock, SyntheticSource
 
 

@@ -10,7 +10,6 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from governor.cycle import CycleOptions, GovernorState
 from governor.errors import SourceUnreachable
 from governor.explain.report import Advice
 from governor.learned import LearnedOptions, LearnedState
@@ -23,6 +22,7 @@ from governor.runtime.metrics import GovernorMetrics
 from governor.runtime.status import Status
 from governor.runtime.web import application, serving
 from governor.settings import HealthSettings
+from governor.turn import CycleOptions, GovernorState
 from tests.predict.test_demand import TRAINED
 
 OPTIONS = CycleOptions(load_policies(["balanced"]), learned=LearnedOptions(step_s=300.0))

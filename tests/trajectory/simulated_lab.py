@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from governor.adapters.memory import MemoryLedger
-from governor.cycle import CycleOptions, CycleResult, GovernorState, Ports, cycle
+from governor.cycle import cycle
 from governor.domain import MeshFrame, MeshIndex, RateSamples
+from governor.early import look
 from governor.knobs import (
     BackendWeights,
     InFlightCap,
@@ -27,6 +28,7 @@ from governor.lab.results import LoadResult
 from governor.observe.index import EdgeName, mesh_index
 from governor.policy import load_policies
 from governor.ports import Ledger
+from governor.turn import CycleOptions, CycleResult, GovernorState, Ports
 from tests.frames import trusted_frame
 from tests.trajectory.simulated_mesh import Mesh
 from tests.trajectory.simulated_proxy import Bucket
@@ -63,6 +65,7 @@ class SimulatedSource:
             {name: f"out|ingress|{mesh.scenario.api(name).calls.service}" for name in mesh.scenario.load.classes},
         )
         self._snapshots = [self._snapshot()]
+        self._glanced = self._snapshots[-1].at
 
     def now(self) -> float:
         """Virtual seconds."""
@@ -105,6 +108,14 @@ class SimulatedSource:
             sum(s.duration_s for s in servers),
             sum(s.nominal for s in servers),
         ]
+
+    def glance(self, window_s: float) -> MeshFrame | None:
+        """The last whole seconds, if they were not looked at yet."""
+        newest = self._snapshots[-1].at
+        if newest <= self._glanced:
+            return None
+        self._glanced = newest
+        return self.observe(window_s)
 
     def observe(self, window_s: float) -> MeshFrame:
         """The last whole seconds, as the admin source measures them."""
@@ -252,11 +263,12 @@ def governed(
     ledger: Ledger | None = None,
     cpu_share: float = 1.0,
     weights: Mapping[str, Sequence[float]] | None = None,
+    look_s: float = STEP_S,
 ) -> Trajectory:
     """The scenario with the balanced preset enforced from `govern_from_s` on.
 
-    `cpu_share`: of a busy worker's time that is spent on a CPU; the rest waits, for a disk or a lock. `weights`:
-    the operator's own, by edge.
+    `look_s`: between looks at the backends; 0: none. `cpu_share`: of a busy worker's time that is spent on a CPU;
+    the rest waits, for a disk or a lock. `weights`: the operator's own, by edge.
     """
     mesh = Mesh(scenario)
     for name, values in (weights or {}).items():
@@ -264,10 +276,18 @@ def governed(
     source = SimulatedSource(mesh, cpu_share)
     plane = SimulatedPlane(mesh, source.index)
     ports = Ports(source, plane, ledger or MemoryLedger(), source)
-    options = CycleOptions(load_policies(["balanced"]), enforce=True, period_s=period_s, window_s=period_s)
+    options = CycleOptions(
+        load_policies(["balanced"]), enforce=True, period_s=period_s, window_s=period_s, look_s=look_s
+    )
     state, cycles = GovernorState(), []
     due = scenario.govern_from_s + period_s
     while due < scenario.duration_s:
+        while look_s and (now := source.now() + look_s) < due - 1e-9:
+            source.run_until(now)
+            early = look(state, ports, options)
+            if early is not None:
+                state = early.state
+                cycles.append(early)
         source.run_until(due)
         result = cycle(state, ports, options)
         state = result.state

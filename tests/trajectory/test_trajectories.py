@@ -128,7 +128,7 @@ def test_a_slow_replica_loses_its_share_and_gets_it_back_when_it_has_recovered()
 
 def test_a_canary_keeps_the_share_that_its_operator_gave_it() -> None:
     faults = "[{kind: failing_replica, service: web, replica: 1, error_rate: 0.5, at_s: 30, for_s: 20}]"
-    scenario = web("[[160, 50]]", "[[160, 120]]", 160, faults=faults, replicas=3)
+    scenario = web("[[180, 50]]", "[[180, 120]]", 180, faults=faults, replicas=3)
     run = governed(scenario, weights={"out|ingress|web": (50, 45, 5)})
     shares = shares_given(run)
     assert shares[0]["web-1"] < 0.01
@@ -143,6 +143,16 @@ def test_one_of_three_replicas_that_fails_is_one_backend_and_not_an_overload() -
     run = governed(scenario)
     assert run.load.success(20, 35) > 0.99
     assert writes(run)[Knob.WEIGHTS] == 1
+
+
+def test_where_proxies_pick_by_weight_a_slow_replica_is_left_between_two_cycles() -> None:
+    faults = "[{kind: slow_replica, service: web, replica: 2, factor: 10, at_s: 21, for_s: 20}]"
+    scenario = web("[[41, 50]]", "[[41, 120]]", 41, faults=faults, replicas=3, plane="{lb_policy: round_robin}")
+    slow, fast = (governed(scenario, look_s=look_s) for look_s in (0.0, 1.0))
+    assert [c.frame.at for c in slow.cycles if any(r.knob is Knob.WEIGHTS for r in c.receipts)] == [25.0]
+    assert [c.frame.at for c in fast.cycles if any(r.knob is Knob.WEIGHTS for r in c.receipts)] == [22.0]
+    lost_slow, lost_fast = (1 - run.load.success(21, 41, in_slo=True) for run in (slow, fast))
+    assert lost_fast < 0.5 * lost_slow
 
 
 def test_where_nothing_is_wrong_each_knob_is_written_at_most_once() -> None:

@@ -91,6 +91,11 @@ class Runs:
         """When something is wrong, in whole seconds [from, to)."""
         return episode(self.scenario)
 
+    @property
+    def through(self) -> bool:
+        """Whether a control plane configured the Envoys."""
+        return any(run.trial.through is not None for run in self.runs)
+
     def arm(self, name: str) -> dict[int, Run]:
         """Runs of one arm by seed, ascending."""
         return {run.seed: run for run in sorted(self.runs, key=lambda r: r.seed) if run.trial.arm == name}

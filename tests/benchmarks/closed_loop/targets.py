@@ -20,6 +20,8 @@ BALANCERS = (NOTHING, "round-robin", "outlier-detection")
 """Where one replica turns slow; the scenario's own data plane is least request."""
 ACT_S = 10
 """Two periods: from here on the overload and the replica that fails fast are scored."""
+THROUGH_S = 2
+"""More of it that settling may take where a control plane stands between governor and proxies."""
 WARM_S = 10
 STEADY_FROM_S = 5
 """The first connections and the first window are behind by then."""
@@ -91,8 +93,11 @@ def gray_failure(runs: Runs) -> list[Row]:
         pairs = _paired(runs, BALANCERS)
         return tuple(g.p99_s(start, end) / min(o.p99_s(start, end) for o in others) for g, others in pairs)
 
+    settled = start + (THROUGH_S if runs.through else 0)
+    whole = [_row(runs, f"success, {start}-{end} s", lambda r: r.success(start, end))] if settled > start else []
     return [
-        _row(runs, f"success, {start}-{end} s", lambda r: r.success(start, end), target=0.99),
+        _row(runs, f"success, {settled}-{end} s", lambda r: r.success(settled, end), target=0.99),
+        *whole,
         Row(
             _what(runs, f"p99 over the best balancer's, {start}-{end} s"),
             ratio(start, end),

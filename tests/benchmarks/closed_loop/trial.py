@@ -16,7 +16,6 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
-from governor.cycle import CycleOptions, CycleResult
 from governor.errors import GovernorError
 from governor.lab.documents import Scenario
 from governor.lab.governed import run_governed
@@ -26,6 +25,7 @@ from governor.lab.results import LoadResult
 from governor.lab.through import Through
 from governor.lab.through.choice import configuration
 from governor.policy import load_policies
+from governor.turn import CycleOptions, CycleResult
 from tests.benchmarks.closed_loop.pulse import Pulse
 
 PERIOD_S = 5.0
