@@ -219,9 +219,20 @@ def _now() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
-def seen_ago_s(lease: Body, now: datetime) -> float | None:
-    """Seconds since the lease was last renewed, by its holder's clock; None if nobody ever held it."""
+@dataclass(frozen=True)
+class LeaderSeen:
+    """What a Lease says of its leader."""
+
+    ago_s: float
+    """Since it was last renewed, or handed over, by the leader's clock."""
+    holds: bool
+    """It was not handed over."""
+
+
+def leader_seen(lease: Body, now: datetime) -> LeaderSeen | None:
+    """None if nobody ever held the lease."""
     spec = lease.get("spec") or {}
     if spec.get("holderIdentity") == NOBODY or not spec.get("renewTime"):
         return None
-    return (now - datetime.fromisoformat(str(spec["renewTime"]))).total_seconds()
+    ago_s = (now - datetime.fromisoformat(str(spec["renewTime"]))).total_seconds()
+    return LeaderSeen(ago_s, bool(spec.get("holderIdentity")))

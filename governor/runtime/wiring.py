@@ -20,7 +20,7 @@ from governor.settings import KubernetesSettings, Settings
 
 if TYPE_CHECKING:
     from governor.adapters.kubernetes_api import KubernetesApi
-    from governor.adapters.kubernetes_lease import LeaseElector
+    from governor.adapters.kubernetes_lease import LeaderSeen, LeaseElector
     from governor.adapters.kubernetes_plane import KubernetesControlPlane
     from governor.adapters.prometheus import PrometheusSource
 
@@ -128,13 +128,13 @@ def kubernetes_plane(settings: Settings, fence: Callable[[], None] = lambda: Non
     return KubernetesControlPlane(api, options, events.tell)
 
 
-def leader_seen_s(settings: Settings) -> float | None:
-    """Seconds since a leader last renewed its lease in the cluster; None if there never was one."""
-    from governor.adapters.kubernetes_lease import KubernetesLeases, seen_ago_s
+def last_leader(settings: Settings) -> LeaderSeen | None:
+    """The leader of the cluster that was seen last; None if there never was one."""
+    from governor.adapters.kubernetes_lease import KubernetesLeases, leader_seen
 
     given = settings.plane.kubernetes
     lease = KubernetesLeases(kubernetes_api(given), given.namespace, settings.leadership.name).get()
-    return None if lease is None else seen_ago_s(lease, datetime.now(UTC))
+    return None if lease is None else leader_seen(lease, datetime.now(UTC))
 
 
 def elector_of(settings: Settings) -> LeaseElector | None:

@@ -42,9 +42,9 @@ class Instance:
             "ledger": {"path": str(folder / "ledger.sqlite")},
             "health": {"port": self.port},
         }
-        path = folder / "settings.yaml"
-        path.write_text(yaml.safe_dump(settings))
-        command = [sys.executable, "-m", "governor", "run", "--config", str(path)]
+        self.settings = folder / "settings.yaml"
+        self.settings.write_text(yaml.safe_dump(settings))
+        command = [sys.executable, "-m", "governor", "run", "--config", str(self.settings)]
         with (folder / "log").open("wb") as log:
             self.process = subprocess.Popen(command, stderr=log)
 
@@ -65,6 +65,11 @@ class Instance:
 
     def leads(self) -> bool:
         return "\ngovernor_leader 1.0\n" in self.page("/metrics")
+
+    def release(self, *options: str) -> subprocess.CompletedProcess[str]:
+        """`governor release` by hand, with the same settings."""
+        command = [sys.executable, "-m", "governor", "release", "--config", str(self.settings), *options]
+        return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
 
     def end(self) -> None:
         if self.process.poll() is None:
@@ -101,3 +106,19 @@ def test_one_leads_the_other_follows_and_takes_over_at_once(start: Callable[[str
     assert first.process.wait(PATIENCE_S) == 0
     until(second.leads, "the second leads")
     until(lambda: second.following() == "", "the second says so")
+
+
+def test_a_release_beside_a_leader_says_that_it_writes_again(start: Callable[[str], Instance]) -> None:
+    leader = start("leader")
+    until(leader.leads, "it leads")
+    beside = leader.release()
+    assert beside.returncode == 1, beside.stderr
+    assert "Nothing of the governor's is in this cluster." in beside.stdout
+    assert "governs again from its next cycle on" in beside.stderr
+    by_the_job = leader.release("--if-leader-gone", "900")
+    assert (by_the_job.returncode, by_the_job.stderr) == (0, "")
+    assert "nothing is given back" in by_the_job.stdout
+    leader.process.send_signal(signal.SIGTERM)
+    assert leader.process.wait(PATIENCE_S) == 0
+    after = leader.release()
+    assert (after.returncode, after.stderr) == (0, "")
