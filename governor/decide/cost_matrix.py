@@ -18,7 +18,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
-from scipy.linalg import solve_triangular
+from scipy.linalg.lapack import dposv
 from scipy.optimize import nnls
 
 from governor.domain import MeshIndex, RateSamples
@@ -103,13 +103,17 @@ def _alike(inside: NDArray[np.bool_], wanted: NDArray[np.bool_]) -> Iterator[tup
 
 def _least_squares(gram: Array, pull: Array) -> Array:
     """Columns c >= 0 that minimise c' gram c - 2 pull' c, one for each column of `pull` (A, n)."""
-    factor = np.linalg.cholesky(gram)
-    target = solve_triangular(factor, pull, lower=True, check_finite=False)
-    cost: Array = solve_triangular(factor.T, target, lower=False, check_finite=False)
+    # LAPACK itself: for matrices of some fifty rows its wrappers cost more than it does.
+    factor, cost, flaw = dposv(gram, pull)
+    if flaw:
+        raise np.linalg.LinAlgError("the matrix of API rates is not positive definite")
+    negative = np.flatnonzero((cost < 0).any(axis=0))
     # A free minimum without a negative part is the constrained one, too; only the others need the search.
-    for k in np.flatnonzero((cost < 0).any(axis=0)):
-        cost[:, k] = nnls(factor.T, target[:, k])[0]
-    return cost
+    if len(negative):
+        upper = np.triu(factor)
+        for k in negative:
+            cost[:, k] = nnls(upper, upper @ cost[:, k])[0]
+    return np.asarray(cost, np.float64)
 
 
 def _prior(state: CostState, entry: NDArray[np.bool_], inside: NDArray[np.bool_]) -> Array:

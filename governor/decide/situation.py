@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -22,6 +23,8 @@ def shares(index: MeshIndex, weight: ArrayLike) -> Array:
     pool, edges = index.backend_edge, len(index.edges)
     even = 1.0 / np.maximum(np.bincount(pool, minlength=edges)[pool], 1)
     given = np.asarray(weight, np.float64)
+    if not np.isfinite(given).any():
+        return np.asarray(even, np.float64)
     known = np.where(np.isfinite(given), given, even)
     total = np.bincount(pool, weights=known, minlength=edges)[pool]
     return np.asarray(known / np.where(total > 0, total, 1.0), np.float64)
@@ -68,7 +71,7 @@ class Situation:
         total = np.bincount(callee, weights=attempts, minlength=len(self.frame.index.services))[callee]
         return np.where(total > 0, attempts / np.where(total > 0, total, 1.0), 0.0)
 
-    @property
+    @cached_property
     def share(self) -> Array:
         """(B,) of its edge's traffic for each backend as it is set now."""
         return shares(self.frame.index, self.knobs.weight)

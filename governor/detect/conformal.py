@@ -81,8 +81,8 @@ def update(
         rate = (1.0 + state.outside[v, at]) / (1.0 + state.seen[at])
         each[v, there] = rate * (1.0 + counts[group[at], rung]) / (1.0 + counts[group[at], 0])
         outside[v, at] += 1.0
-        sizes = np.zeros_like(counts)
-        np.add.at(sizes, (group[at], rung), 1.0)
+        places = group[at] * counts.shape[1] + rung
+        sizes = np.bincount(places, minlength=counts.size).reshape(counts.shape)
         ladder[v] += sizes[:, ::-1].cumsum(axis=1)[:, ::-1]
         ladder[v][ladder[v, :, 0] > GROUP_MEMORY] /= 2.0
     p = np.ones(len(counted))
