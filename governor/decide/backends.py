@@ -97,12 +97,14 @@ def update(
     `share` (B,): as it is set now.
     """
     now = np.asarray(share, np.float64)
-    window = np.where(frame.at - frame.window_s < evidence.moved_at, 0.0, frame.window_s)
+    # A move that lies further ahead was made before the clock was set back.
+    mixed = np.abs(frame.at - evidence.moved_at) < frame.window_s
+    window = np.where(mixed, 0.0, frame.window_s)
     attempts = np.nan_to_num(frame.backend.rate.astype(np.float64)) * window
     errors = np.nan_to_num(frame.backend.errors.astype(np.float64)) * window
     flight = np.nan_to_num(frame.backend.in_flight.astype(np.float64)) * window
     once = max(1.0, frame.window_s / frame.samples.step_s) if frame.samples is not None else 1.0
-    looks = np.where(window > 0, once, 0.0)
+    looks = np.where(mixed, 0.0, once)
     with np.errstate(divide="ignore", invalid="ignore"):
         reshared = np.abs(np.log(now / evidence.share)) > np.log(RESHARED) - 1e-9
     keep = np.where(reshared, 0.0, np.clip(1.0 - attempts / REMEMBERED, FORGET, KEEP))
