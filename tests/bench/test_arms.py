@@ -32,7 +32,10 @@ def test_the_governor_and_nothing_run_everywhere_and_no_two_arms_are_alike(scena
 
 def test_retries_that_cannot_happen_are_the_same_as_none_and_said_so() -> None:
     _, skipped = arms_for(load_scenario("overload"), ARM_NAMES)
-    assert {(s.arm, s.same_as) for s in skipped} == {("istio-retries", "nothing"), ("retry-budget", "nothing")}
+    assert {(s.arm, s.why) for s in skipped} == {
+        ("istio-retries", "it is the same as nothing"),
+        ("retry-budget", "it is the same as nothing"),
+    }
 
 
 def test_balancers_run_where_a_replica_goes_wrong_and_not_twice() -> None:
@@ -54,6 +57,20 @@ def test_arms_change_the_data_plane_only() -> None:
     scenario = load_scenario("two_bottlenecks")
     for _, changed in arms_for(scenario, ARM_NAMES)[0]:
         assert changed.model_copy(update={"data_plane": scenario.data_plane}) == scenario
+
+
+def test_what_a_control_plane_cannot_say_is_left_out_with_the_reason() -> None:
+    trials, skipped = plan(
+        [load_scenario("overload")],
+        ["static-cap", "static-rate-limit", "adaptive-concurrency"],
+        range(1, 2),
+        "istiod",
+    )
+    assert [t.arm for t in trials] == ["static-cap"]
+    assert {s.arm: s.why for s in skipped} == {
+        "static-rate-limit": "static_rate_limit_rps cannot be had through istiod",
+        "adaptive-concurrency": "adaptive_concurrency cannot be had through istiod",
+    }
 
 
 def test_the_plan_goes_seed_by_seed() -> None:

@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from governor.lab.documents import DataPlane, Retries, RetryBudget, Scenario
+from governor.lab.through import Through
+from governor.lab.through.objects import unsupported
 from tests.benchmarks.closed_loop.static_limits import static_caps, static_rate_limits
 
 ISTIO_RETRIES = Retries(
@@ -70,15 +72,17 @@ ARM_NAMES = tuple(arm.name for arm in ARMS)
 
 @dataclass(frozen=True)
 class Skipped:
-    """An arm that is not run because another run already shows what it does."""
+    """An arm that is not run, and why: another shows what it does, or a control plane cannot say it."""
 
     scenario: str
     arm: str
-    same_as: str
+    why: str
 
 
-def arms_for(scenario: Scenario, names: Sequence[str]) -> tuple[list[tuple[Arm, Scenario]], list[Skipped]]:
-    """The arms in `names` with their scenarios, and those left out as the same as an earlier one."""
+def arms_for(
+    scenario: Scenario, names: Sequence[str], through: Through | None = None
+) -> tuple[list[tuple[Arm, Scenario]], list[Skipped]]:
+    """The arms in `names` with their scenarios, and those left out."""
     replica_fault = any(fault.replica is not None for fault in scenario.faults)
     chosen: list[tuple[Arm, Scenario]] = []
     skipped: list[Skipped] = []
@@ -89,7 +93,10 @@ def arms_for(scenario: Scenario, names: Sequence[str]) -> tuple[list[tuple[Arm, 
         plane = arm.plane(scenario)
         key = "governed" if arm.governed else effective(plane).model_dump_json()
         if key in seen:
-            skipped.append(Skipped(scenario.name, arm.name, seen[key]))
+            skipped.append(Skipped(scenario.name, arm.name, f"it is the same as {seen[key]}"))
+            continue
+        if through is not None and (lacking := unsupported(plane)):
+            skipped.append(Skipped(scenario.name, arm.name, f"{lacking[0]} cannot be had through {through}"))
             continue
         seen[key] = arm.name
         chosen.append(

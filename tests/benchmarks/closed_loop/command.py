@@ -126,10 +126,10 @@ def plan(
     """All trials, seed by seed, so that the arms of one seed run near each other; and what is left out."""
     trials, skipped = [], []
     for scenario in scenarios:
-        skipped += arms_for(scenario, arms)[1]
+        skipped += arms_for(scenario, arms, through)[1]
     for seed in seeds:
         for scenario in scenarios:
-            for arm, changed in arms_for(scenario, arms)[0]:
+            for arm, changed in arms_for(scenario, arms, through)[0]:
                 trials.append(Trial(changed.model_copy(update={"seed": seed}), arm.name, arm.governed, through))
     return trials, skipped
 

@@ -31,7 +31,7 @@ def arms_table(scenarios: Sequence[Runs], skipped: Sequence[Skipped]) -> Table:
     table = Table(
         title="All arms on the same arrivals, in the scored seconds of each scenario: median (least .. most)",
         title_justify="left",
-        caption="\n".join(f"{s.scenario}: {s.arm} is the same as {s.same_as} and was not run" for s in skipped),
+        caption="\n".join(f"{s.scenario}: {s.arm} was not run, {s.why}" for s in skipped),
         caption_justify="left",
     )
     for column in ("scenario", "arm", *FIGURES, "n"):
