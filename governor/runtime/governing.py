@@ -81,13 +81,17 @@ class Governing:
         if (self._leading is not None and not self._leading.leads) or not self._turn.acquire(blocking=False):
             return None
         try:
+            return self._look()
+        finally:
+            self._turn.release()
+
+    def _look(self) -> CycleResult | None:
+        try:
             result = look(self._state, self._ports, self._options())
         except CutShort as error:
             self._state = error.state
             self._failed(error.__cause__ or error)
             return None
-        finally:
-            self._turn.release()
         if result is not None:
             self._state = result.state
             self._metrics.early.inc()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 from structlog.testing import capture_logs
@@ -18,6 +19,7 @@ from governor.runtime.metrics import GovernorMetrics
 from governor.runtime.status import Status
 from governor.turn import CutShort, CycleOptions, CycleResult, GovernorState, Ports
 from tests.benchmarks.cycle import FrameClock, SyntheticSource
+from tests.runtime.test_governing import instance as instance_of
 from tests.runtime.test_leading import FakeLeadership
 
 PATIENCE_S = 10.0
@@ -118,6 +120,37 @@ def test_no_look_while_a_cycle_is_under_way(monkeypatch: pytest.MonkeyPatch) -> 
         cycle.join()
         instance.governing.look()
     assert calls == [1]
+
+
+def test_a_cycle_begins_with_what_the_look_before_it_did(monkeypatch: pytest.MonkeyPatch) -> None:
+    governing, metrics, _ = instance_of(services=3)
+    whole = governing.once()
+    assert whole is not None
+    early, seen = replace(whole, state=replace(whole.state, number=7)), []
+    telling, told = threading.Event(), threading.Event()
+
+    def cycle(state: GovernorState, *_: object) -> CycleResult:
+        seen.append(state.number)
+        raise CutShort("over", state)
+
+    def slowly(*_: object) -> None:
+        telling.set()
+        assert told.wait(PATIENCE_S)
+
+    monkeypatch.setattr(module, "look", lambda *_: early)
+    monkeypatch.setattr(module, "cycle", cycle)
+    monkeypatch.setattr(metrics, "decided", slowly)
+    threads = [threading.Thread(target=call) for call in (governing.look, governing.once)]
+    with capture_logs():
+        threads[0].start()
+        assert telling.wait(PATIENCE_S)
+        threads[1].start()
+        time.sleep(0.1)
+        assert seen == [], "the look is not over yet"
+        told.set()
+        for thread in threads:
+            thread.join()
+    assert seen == [7]
 
 
 def test_only_a_replica_that_leads_looks(monkeypatch: pytest.MonkeyPatch) -> None:
