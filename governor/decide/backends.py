@@ -161,16 +161,19 @@ def turned(frame: MeshFrame) -> tuple[BackendEvidence, BackendVerdict]:
 
     x are in-flight requests summed over the scrapes, m what the others' latency explains of them (`others` of
     theirs are counted): Anscombe's transform, because a normal error is far too small for counts of a few. The
-    same of failed attempts. A backend that hardly answers any more has few attempts, and is judged all the same.
+    same of failed attempts. A backend that hardly answers any more has few attempts, and is judged all the same;
+    but not where attempts are not known, as after a proxy's restart, or where the others have too few.
     Source: Anscombe, Biometrika 35, 1948.
     """
     pool, size = frame.index.backend_edge, len(frame.index.edges)
     seen, found = update(BackendEvidence.none(len(pool)), frame, np.full(len(pool), np.nan))
     # Over one step there are two scrapes, one at either end.
     flights = seen.flight / seen.seconds * (seen.looks + 1.0)
-    rest = _others(seen.flight, pool, size) / np.maximum(_others(seen.attempts, pool, size), 1.0)
+    peers = _others(seen.attempts, pool, size)
+    rest = _others(seen.flight, pool, size) / np.maximum(peers, 1.0)
     latency = seen.flight / np.maximum(seen.attempts, 1.0)
-    slow = (latency > SLOW * rest) & (latency - rest > LEAST_APART_S) & (rest > 0)
+    slow = (latency > SLOW * rest) & (latency - rest > LEAST_APART_S)
+    slow &= np.isfinite(frame.backend.rate) & (peers >= MIN_ATTEMPTS)
     slow &= _sureness(flights, seen.attempts, pool, size) > SURE
     failing = found.failing & (_sureness(seen.errors, seen.attempts, pool, size) > SURE)
     return seen, replace(found, latency=latency, pool_latency=rest, slow=slow, failing=failing)

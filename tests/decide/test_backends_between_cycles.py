@@ -70,6 +70,16 @@ def test_the_whole_pool_in_a_queue_is_nobody_s_fault() -> None:
     assert not any(slow(seen(flight=np.full(POOL, 60.0))))
 
 
+@pytest.mark.parametrize("rate", [0.0, np.nan])
+def test_where_a_proxy_has_begun_to_count_anew_nobody_is_judged(rate: float) -> None:
+    window = seen(np.full(2, rate), np.array([25.0, 2.0]), pool=2)
+    assert slow(window) == [False, False]
+
+
+def test_one_whose_attempts_are_not_known_is_not_judged() -> None:
+    assert not any(slow(seen(first(RATE, np.nan), first(FLIGHT, 25.0))))
+
+
 def test_one_that_is_alone_has_nobody_to_be_compared_with() -> None:
     assert slow(seen(np.full(1, 40.0), np.full(1, 60.0), pool=1)) == [False]
 
