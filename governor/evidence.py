@@ -26,7 +26,7 @@ class Anomaly:
     subject: str
     signal: str
     view: str
-    """The value itself, a trend of it, or a shift of its level."""
+    """The value itself, a trend of it, a shift of its level; value or trend against the usual of the hour."""
     value: float
     """The view's value now, in the signal's unit, NaN if it was not measured; for `relation` the logarithm of
     one plus the mean squared standardised residual."""

@@ -17,6 +17,7 @@ Old counts are halved, so that a service that becomes restless is believed to be
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -69,20 +70,19 @@ def update(
     position of each series' group; families: the views of each. 1 where a value is not counted or lies inside its
     envelopes. Sizes between two rungs count as the lower one: p is never too small.
     """
-    beyond = (exceedance >= LADDER[0]) & counted
-    some = np.flatnonzero(beyond.any(axis=0))
+    beyond = [np.flatnonzero(one >= float(LADDER[0])) for one in exceedance]
+    beyond = [at[counted[at]] for at in beyond]
+    some, place = _union(beyond, len(counted))
     each = np.ones((len(exceedance), len(some)))
     outside, ladder = state.outside.copy(), state.ladder.copy()
-    for v in range(len(exceedance)):
-        there = np.flatnonzero(beyond[v, some])
-        at = some[there]
+    for v, at in enumerate(beyond):
         rung = np.searchsorted(LADDER, exceedance[v, at], side="right") - 1
-        counts = state.ladder[v]
-        rate = (1.0 + state.outside[v, at]) / (1.0 + state.seen[at])
-        each[v, there] = rate * (1.0 + counts[group[at], rung]) / (1.0 + counts[group[at], 0])
-        outside[v, at] += 1.0
-        places = group[at] * counts.shape[1] + rung
-        sizes = np.bincount(places, minlength=counts.size).reshape(counts.shape)
+        counts, own, times = state.ladder[v], group[at], outside[v, at]
+        rate = (1.0 + times) / (1.0 + state.seen[at])
+        each[v, place[at]] = rate * (1.0 + counts[own, rung]) / (1.0 + counts[own, 0])
+        outside[v, at] = times + 1.0
+        cells = own * counts.shape[1] + rung
+        sizes = np.bincount(cells, minlength=counts.size).reshape(counts.shape)
         ladder[v] += sizes[:, ::-1].cumsum(axis=1)[:, ::-1]
         ladder[v][ladder[v, :, 0] > GROUP_MEMORY] /= 2.0
     p = np.ones(len(counted))
@@ -92,6 +92,17 @@ def update(
     if full.any():
         seen, outside = np.where(full, seen / 2, seen), np.where(full, outside / 2, outside)
     return Calibration(seen, outside, ladder), p
+
+
+def _union(positions: Sequence[NDArray[np.intp]], size: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """What is in any of `positions`, ascending, and (size,) where in it each is; anything for the others."""
+    there = np.zeros(size, np.bool_)
+    for at in positions:
+        there[at] = True
+    some = np.flatnonzero(there)
+    place = np.empty(size, np.intp)
+    place[some] = np.arange(len(some))
+    return some, place
 
 
 def restart(state: Calibration, series: NDArray[np.intp]) -> Calibration:

@@ -25,7 +25,7 @@ class Episodes:
     since: Array
     """(N,) seconds since the epoch."""
     view: NDArray[np.int8]
-    """(N,) position of the view in `level.VIEWS`."""
+    """(N,) position of the view in the rows of `Levels`."""
     side: NDArray[np.int8]
     """(N,) +1 above, -1 below."""
     bound: Array

@@ -171,11 +171,18 @@ def _learn(
         high=np.maximum(state.high, np.where(whole[:, None], x, -np.inf)),
         low=np.minimum(state.low, np.where(whole[:, None], x, np.inf)),
         past=np.concatenate([x[None], state.past[:-1]]),
-        gram=state.gram * keep + f[:, :, None] * f[:, None, :],
-        moment=state.moment * keep + f[:, :, None] * target[:, None, :],
+        gram=_outer(state.gram, keep, f, f),
+        moment=_outer(state.moment, keep, f, target),
         error=state.error * keep + np.where(fitted[:, None], error**2, 0.0),
         error_weight=state.error_weight * keep + fitted,
     )
+
+
+def _outer(sums: Array, keep: float, a: Array, b: Array) -> Array:
+    """(N, P, Q) sums, of which `keep` is kept, with the products of (N, P) and (N, Q)."""
+    answer = sums * keep
+    answer += a[:, :, None] * b[:, None, :]
+    return answer
 
 
 def _refitted(state: ExpectedState, options: Options) -> ExpectedState:

@@ -76,30 +76,51 @@ class Levels:
     """(N,) whether there was a finite value of a size that can be."""
 
 
+def joined(first: Levels, second: Levels) -> Levels:
+    """All views of both, of the same series; measured is what the first says."""
+    both = (first, second)
+    return Levels(
+        np.concatenate([one.exceedance for one in both]),
+        np.concatenate([one.view for one in both]),
+        np.concatenate([one.high for one in both]),
+        np.concatenate([one.low for one in both]),
+        first.measured,
+    )
+
+
 def update(state: LevelState, values: Array) -> tuple[LevelState, Levels]:
     """Compare `values` (N,) with the envelopes, then let the envelopes grow; NaN and infinity change nothing."""
     known = np.abs(values) <= LARGEST
+    missing = np.flatnonzero(~known)
     dtype = state.means.dtype
-    x = values.astype(dtype) if known.all() else np.where(known, values, 0).astype(dtype)
+    x = values.astype(dtype)
+    x[missing] = 0
     gain = 1 / (state.seen + 1).astype(dtype)
+    largest = gain.max(initial=0)
     means = np.empty_like(state.means)
     for row, span in enumerate(SPANS):
+        weight = dtype.type(2.0 / (span + 1.0))
         np.subtract(x, state.means[row], out=means[row])
-        means[row] *= np.maximum(gain, dtype.type(2.0 / (span + 1.0)))
+        means[row] *= np.maximum(gain, weight) if largest > weight else weight
         means[row] += state.means[row]
-    view = np.stack((x, *means[:-2], means[-2] - means[-1]))
-    if not known.all():
-        means[:, ~known], view[:, ~known] = state.means[:, ~known], np.nan
+    view = np.empty_like(state.high)
+    view[0], view[1:-1] = x, means[:-2]
+    np.subtract(means[-2], means[-1], out=view[-1])
+    if len(missing):
+        means[:, missing], view[:, missing] = state.means[:, missing], np.nan
     high, low = np.maximum(state.high, state.high_before), np.minimum(state.low, state.low_before)
-    exceedance = _exceedance(view, high, low, state.seen > 0)
+    exceedance = _exceedance(view, high, low, state.seen)
     grown = _grow(state, view, known)
     return LevelState(state.seen + known, means, *grown), Levels(exceedance, view, high, low, known)
 
 
-def _exceedance(view: Array, high: Array, low: Array, comparable: NDArray[np.bool_]) -> Array:
+def _exceedance(view: Array, high: Array, low: Array, seen: NDArray[np.int32]) -> Array:
     answer = np.zeros_like(view)
+    fresh = bool((seen == 0).any())
     for row in range(len(VIEWS)):
-        beyond = np.flatnonzero(comparable & ((view[row] > high[row]) | (view[row] < low[row])))
+        beyond = np.flatnonzero((view[row] > high[row]) | (view[row] < low[row]))
+        if fresh:
+            beyond = beyond[seen[beyond] > 0]
         hi, lo, v = high[row, beyond], low[row, beyond], view[row, beyond]
         # A constant has no width. What cannot be told from rounding of its size counts as nothing.
         rounding = 8 * np.finfo(view.dtype).eps * np.maximum(np.abs(hi), np.abs(lo))

@@ -4,6 +4,8 @@
     resources:  cpu                             share of what is allowed; only services that report it
     edge:       rate, error_share, latency_mean, latency_p99
 
+The first two are compared with what is usual at the hour, too (see `season`); edges, ten times as many, are not.
+
 A share or a latency of a handful of requests is noise: below `FEWEST` in the window it is not measured.
 """
 
@@ -43,8 +45,9 @@ def tables_of(frame: MeshFrame) -> tuple[Table, ...]:
             ("rate", "error_share", "latency"),
             services.astype(np.float32),
             RELATIONS,
+            seasonal=True,
         ),
-        Table("resources", index.services, ("cpu",), cpu[None].astype(np.float32)),
+        Table("resources", index.services, ("cpu",), cpu[None].astype(np.float32), seasonal=True),
         Table(
             "edge",
             index.edges,

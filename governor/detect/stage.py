@@ -1,9 +1,9 @@
 """Detection over a whole mesh: tables of signals in, believed anomalies out; one look a cycle.
 
 A table is one kind of thing (services, edges) with its signals. Each of its series goes through `level`,
-`conformal` and `refractory`; where `relations` is given, `expected` adds one more series per row, how far its
-signals are from what its load and its past explain. One false discovery rate holds over all tables together,
-then `episodes` keeps the beginnings.
+`conformal` and `refractory`; of a seasonal table's signals `season` has a say beside `level`. Where `relations`
+is given, `expected` adds one more series per row, how far its signals are from what its load and past explain.
+One false discovery rate holds over all tables together, then `episodes` keeps the beginnings.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from governor.detect import conformal, episodes, expected, level, refractory
+from governor.detect import conformal, episodes, expected, level, opinion, refractory, season
 from governor.detect.discoveries import believed
 from governor.detect.tables import Table, TableState, carried, series_names
 from governor.evidence import AbnormalSeries, Anomalies
@@ -84,7 +84,7 @@ def detect(
         raise ValueError(f"tables {', '.join(table.name for table in tables)}: each needs a name of its own")
     if at == state.at:
         return state, state.evidence
-    looks = {table.name: _look(state.tables.get(table.name), table, options.young) for table in tables}
+    looks = {table.name: _look(state.tables.get(table.name), table, at, options.young) for table in tables}
     after, abnormal = dict(state.tables), list[AbnormalSeries]()
     for name, found in _believed(looks, options.false_discovery_rate).items():
         look = looks[name]
@@ -97,7 +97,7 @@ def detect(
     return DetectState(after, at, evidence), evidence
 
 
-def _look(before: TableState | None, table: Table, young: int) -> _Look:
+def _look(before: TableState | None, table: Table, at: float, young: int) -> _Look:
     state = carried(before, table)
     values, regression = table.values, state.expected
     if regression is not None and table.relations is not None:
@@ -108,11 +108,18 @@ def _look(before: TableState | None, table: Table, young: int) -> _Look:
         values = np.concatenate([values, relation[None].astype(np.float32)])
     group = np.repeat(np.arange(len(values)), len(table.rows))
     seen = state.level.seen
+    signals = len(table.signals) * len(table.rows)
     levels_after, levels = level.update(state.level, values.ravel())
-    levels = _rises(levels, len(table.signals) * len(table.rows))
+    levels = _rises(levels, signals)
     counted = levels.measured & (seen >= young)
     calibration, p = conformal.update(state.calibration, levels.exceedance, counted, group, level.FAMILIES)
-    after = replace(state, level=levels_after, calibration=calibration, expected=regression)
+    usual = state.season
+    if usual is not None:
+        # The relation already knows the load of the hour.
+        of_signals = np.where(np.arange(len(p)) < signals, values.ravel(), np.nan)
+        usual, heard, rare = season.update(usual, at, of_signals, group, young)
+        levels, p = level.joined(levels, heard), opinion.weighed((p, rare), season.SHARES)
+    after = replace(state, level=levels_after, calibration=calibration, expected=regression, season=usual)
     return _Look(after, levels, p, refractory.damp(state.held, p), counted, seen)
 
 
@@ -150,6 +157,7 @@ def _settle(
             state,
             level=level.restart(state.level, accepted),
             calibration=conformal.restart(state.calibration, accepted),
+            season=None if state.season is None else season.restart(state.season, accepted),
         )
     return state, kept
 
@@ -162,7 +170,7 @@ def _abnormal(name: str, state: TableState, levels: level.Levels, kept: episodes
         table=name,
         rows=state.rows,
         signals=series_names(state),
-        views=level.VIEWS,
+        views=state.views,
         row=series % max(len(state.rows), 1),
         signal=series // max(len(state.rows), 1),
         view=view,

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, fields
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from governor import rows
-from governor.detect import conformal, episodes, expected, level
+from governor.detect import conformal, episodes, expected, level, season
 from governor.rows import Positions
 
-State = TypeVar("State", level.LevelState, episodes.Episodes)
+State = TypeVar("State", level.LevelState, conformal.Calibration, episodes.Episodes, season.SeasonState)
 RELATION = "relation"
 """Name of the series that says how far a row's signals are from each other's usual relation."""
 
@@ -31,6 +31,8 @@ class Table:
     """(M, R); NaN where not measured."""
     relations: expected.Options | None = None
     """How the signals of a row explain each other; None: not looked at."""
+    seasonal: bool = False
+    """Whether its signals are compared with what is usual at the hour, too: see `season`."""
 
     def __post_init__(self) -> None:
         if self.values.shape != (len(self.signals), len(self.rows)):
@@ -53,6 +55,7 @@ class TableState:
     """(N,) loudness that is still held against each series: see `refractory`."""
     episodes: episodes.Episodes
     expected: expected.ExpectedState | None
+    season: season.SeasonState | None
 
     @classmethod
     def empty(cls, table: Table) -> TableState:
@@ -71,7 +74,13 @@ class TableState:
             np.zeros(series),
             episodes.Episodes.none(series),
             regression,
+            season.SeasonState.empty(series, names) if table.seasonal else None,
         )
+
+    @property
+    def views(self) -> tuple[str, ...]:
+        """Names of what is compared of each series."""
+        return level.VIEWS if self.season is None else (*level.VIEWS, *season.VIEWS)
 
 
 def series_names(table: Table | TableState) -> tuple[str, ...]:
@@ -82,10 +91,14 @@ def series_names(table: Table | TableState) -> tuple[str, ...]:
 def carried(state: TableState | None, table: Table) -> TableState:
     """`state` for the rows of `table`: known rows keep their memory, new ones have none.
 
-    A fresh state if there is none, or if the table has other signals or relations than before. ValueError if a
-    row is there twice: whose memory it has could not be said.
+    A fresh state if there is none, or if the table has other signals or relations than before, or is seasonal and
+    was not. ValueError if a row is there twice: whose memory it has could not be said.
     """
-    same = state is not None and state.signals == table.signals and state.relations == table.relations
+    same = state is not None and (state.signals, state.relations, state.season is not None) == (
+        table.signals,
+        table.relations,
+        table.seasonal,
+    )
     if state is not None and same and (state.rows is table.rows or state.rows == table.rows):
         return state
     _each_once(table)
@@ -95,20 +108,16 @@ def carried(state: TableState | None, table: Table) -> TableState:
     fresh = TableState.empty(table)
     start = np.arange(len(series_names(table)))[:, None] * len(state.rows)
     series = np.where(source >= 0, start + source, -1).ravel()
-    c = state.calibration
     return TableState(
         table.rows,
         table.signals,
         table.relations,
         _moved(state.level, fresh.level, series),
-        conformal.Calibration(
-            rows.carried(c.seen, fresh.calibration.seen, series, -1),
-            rows.carried(c.outside, fresh.calibration.outside, series, -1),
-            c.ladder,
-        ),
+        _moved(state.calibration, fresh.calibration, series),
         rows.carried(state.held, fresh.held, series, -1),
         _moved(state.episodes, fresh.episodes, series),
         _regressions(state.expected, fresh.expected, source),
+        None if state.season is None or fresh.season is None else _moved(state.season, fresh.season, series),
     )
 
 
@@ -119,8 +128,19 @@ def _each_once(table: Table) -> None:
 
 
 def _moved(old: State, new: State, source: Positions) -> State:
-    """Every array of a state whose last axis is the series."""
-    return type(new)(*(rows.carried(getattr(old, f.name), getattr(new, f.name), source, -1) for f in fields(new)))
+    """Every array of a state whose last axis is the series; what a group lent stays as it is."""
+
+    def part(name: str) -> Any:
+        before, fresh = getattr(old, name), getattr(new, name)
+        if name == "ladder":
+            return before
+        return (
+            rows.carried(before, fresh, source, -1)
+            if isinstance(before, np.ndarray)
+            else _moved(before, fresh, source)
+        )
+
+    return type(new)(*(part(f.name) for f in fields(new)))
 
 
 def _regressions(

@@ -79,7 +79,7 @@ def test_no_alarm_is_best_where_every_alarm_is_false() -> None:
 
 
 def test_the_threshold_of_one_half_comes_from_the_other() -> None:
-    series = [Series(str(i), np.zeros(1000), LABELS) for i in range(2)]
+    series = [Series(str(i), np.arange(1000.0), np.zeros(1000), LABELS) for i in range(2)]
     both = [alarms(1000, 400) * 0.9, alarms(1000, 400) * 0.9]
     assert from_the_others(series, both, STANDARD) == pytest.approx(100)
     apart = [alarms(1000, 400) * 0.9, alarms(1000, 400) * 0.5]
