@@ -77,13 +77,20 @@ class Levels:
 
 
 def joined(first: Levels, second: Levels) -> Levels:
-    """All views of both, of the same series; measured is what the first says."""
-    both = (first, second)
+    """The views of both; `second` is of the first so many series of `first`, and says nothing of the rest."""
+    views, series = len(first.view), len(second.measured)
+    shape = (views + len(second.view), len(first.measured))
+
+    def both(one: Array, other: Array, otherwise: float) -> Array:
+        answer = np.empty(shape, one.dtype)
+        answer[:views], answer[views:, :series], answer[views:, series:] = one, other, otherwise
+        return answer
+
     return Levels(
-        np.concatenate([one.exceedance for one in both]),
-        np.concatenate([one.view for one in both]),
-        np.concatenate([one.high for one in both]),
-        np.concatenate([one.low for one in both]),
+        both(first.exceedance, second.exceedance, 0.0),
+        both(first.view, second.view, np.nan),
+        both(first.high, second.high, np.inf),
+        both(first.low, second.low, -np.inf),
         first.measured,
     )
 

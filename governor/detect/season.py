@@ -83,9 +83,10 @@ def update(
     measured = np.abs(values) <= level.LARGEST
     now = np.floor_divide(np.nan_to_num(at), HOUR_S).astype(np.int64)
     state = _turned(state, now)
-    series, kind = np.arange(len(values)), _kind(now)
-    expected = measured & (state.hours[kind, series] > 0)
-    off = np.where(expected, values - state.usual[kind, series], np.nan)
+    # One clock for all: a row as it is, which is several times as fast as one value from each column.
+    own = (_kind(now),) if now.ndim == 0 else (_kind(now), np.arange(len(values)))
+    expected = measured & (state.hours[own] > 0)
+    off = np.where(expected, values - state.usual[own], np.nan)
     r, levels = level.update(state.level, off)
     # A clock that was set back makes no series older.
     since = np.where(measured, np.fmin(state.since, at), state.since)

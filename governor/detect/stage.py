@@ -115,10 +115,10 @@ def _look(before: TableState | None, table: Table, at: float, young: int) -> _Lo
     calibration, p = conformal.update(state.calibration, levels.exceedance, counted, group, level.FAMILIES)
     usual = state.season
     if usual is not None:
-        # The relation already knows the load of the hour.
-        of_signals = np.where(np.arange(len(p)) < signals, values.ravel(), np.nan)
-        usual, heard, rare = season.update(usual, at, of_signals, group, young)
-        levels, p = level.joined(levels, heard), opinion.weighed((p, rare), season.SHARES)
+        # The relation, which comes last, already knows the load of the hour.
+        usual, heard, rare = season.update(usual, at, table.values.ravel(), group[:signals], young)
+        levels = level.joined(levels, heard)
+        p[:signals] = opinion.weighed((p[:signals], rare), season.SHARES)
     after = replace(state, level=levels_after, calibration=calibration, expected=regression, season=usual)
     return _Look(after, levels, p, refractory.damp(state.held, p), counted, seen)
 
@@ -153,11 +153,12 @@ def _settle(
     held = refractory.hold(look.state.held, look.raw_p, found, look.seen)
     state = replace(look.state, episodes=kept, held=held)
     if len(accepted):
+        signals = len(state.signals) * len(state.rows)
         state = replace(
             state,
             level=level.restart(state.level, accepted),
             calibration=conformal.restart(state.calibration, accepted),
-            season=None if state.season is None else season.restart(state.season, accepted),
+            season=None if state.season is None else season.restart(state.season, accepted[accepted < signals]),
         )
     return state, kept
 

@@ -56,6 +56,7 @@ class TableState:
     episodes: episodes.Episodes
     expected: expected.ExpectedState | None
     season: season.SeasonState | None
+    """Of the signals only."""
 
     @classmethod
     def empty(cls, table: Table) -> TableState:
@@ -74,7 +75,7 @@ class TableState:
             np.zeros(series),
             episodes.Episodes.none(series),
             regression,
-            season.SeasonState.empty(series, names) if table.seasonal else None,
+            season.SeasonState.empty(table.values.size, len(table.signals)) if table.seasonal else None,
         )
 
     @property
@@ -117,7 +118,9 @@ def carried(state: TableState | None, table: Table) -> TableState:
         rows.carried(state.held, fresh.held, series, -1),
         _moved(state.episodes, fresh.episodes, series),
         _regressions(state.expected, fresh.expected, source),
-        None if state.season is None or fresh.season is None else _moved(state.season, fresh.season, series),
+        None
+        if state.season is None or fresh.season is None
+        else _moved(state.season, fresh.season, series[: table.values.size]),
     )
 
 

@@ -14,9 +14,12 @@ from governor.detect.tables import Table
 from tests.benchmarks.table import Row
 
 SERVICES, EDGES, SIGNALS = 10_000, 100_000, 4
-DAY, HOUR, LOOKS = 24, 240, 30
+DAY, HOUR, LOOKS = 24, 300, 30
 """Looks an hour apart, which teach the season, then 15 s apart a week later: an hour of them, and those that are
-timed. The first ones, when every value is a new extreme, cost more."""
+timed."""
+NOISE, QUIETER = 0.1, 0.08
+"""Of the values before the time is taken, and then: new extremes, which cost more than the rest, come as seldom as
+after a day, and not as often as after an hour."""
 LATER_S = 8 * 86_400.0
 
 
@@ -29,7 +32,8 @@ def cost_of_detection() -> Row:
     relations = expected.Options(lags=(1, 2), drivers=(0,))
     state, took = DetectState(), []
     for look in range(DAY + HOUR + LOOKS):
-        values = [rng.normal(1, 0.1, (SIGNALS, rows)).astype(np.float32) for rows in (SERVICES, EDGES)]
+        noise = NOISE if look < DAY + HOUR else QUIETER
+        values = [rng.normal(1, noise, (SIGNALS, rows)).astype(np.float32) for rows in (SERVICES, EDGES)]
         for one in values:
             one[:, rng.random(one.shape[1]) < 0.01] = np.nan
         tables = (
