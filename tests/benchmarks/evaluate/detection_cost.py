@@ -18,8 +18,8 @@ DAY, HOUR, LOOKS = 24, 300, 30
 """Looks an hour apart, which teach the season, then 15 s apart a week later: an hour of them, and those that are
 timed."""
 NOISE, QUIETER = 0.1, 0.08
-"""Of the values before the time is taken, and then: new extremes, which cost more than the rest, come as seldom as
-after a day, and not as often as after an hour."""
+"""Of the values before the time is taken, and then: new extremes, which cost more than the rest, come as seldom
+as after a day, and not as often as after an hour."""
 LATER_S = 8 * 86_400.0
 
 
