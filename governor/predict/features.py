@@ -124,11 +124,18 @@ class _Past:
         filled = self.recent if self._whole else np.where(known, self.recent, np.float32(0.0))
         self._totals = _running(filled, np.float64)
         self._counts = None if self._whole else _running(known, np.int32)
+        self._means: dict[tuple[int, int], NDArray[np.float64]] = {}
 
     def mean(self, seconds: float, ending_s: float = 0.0) -> NDArray[np.float64]:
         """(S,) mean over the window of `seconds` that ended `ending_s` before the end."""
         stop = max(0, self.width - round(ending_s / self.step_s))
         start = max(0, stop - self.steps(seconds))
+        # The horizons ask for many of the same windows.
+        if (start, stop) not in self._means:
+            self._means[start, stop] = self._mean(start, stop)
+        return self._means[start, stop]
+
+    def _mean(self, start: int, stop: int) -> NDArray[np.float64]:
         if start < self._before or stop > self.width:
             return _mean_known(rates_only(self._history.values[:, start:stop]).T)
         first, last = start - self._before, stop - self._before

@@ -5,6 +5,9 @@ outcome. Two models of ours are scored: the one that the training job makes of t
 and the one that ships; between the origins they learn online from outcomes that are known by then, every quarter
 of an hour. LightGBM learns from the same rows, with its defaults but 200 trees, and is calibrated once (CQR) on
 the same part; AutoETS gets the last 600 points. The targets stand on the last eighth.
+
+`hindsight` says how much there is to be had: it knows the mean of the hour around each outcome, half of it after
+the outcome, and how far the outcomes of its series and eighth lay from such means. No forecast knows either.
 """
 
 from __future__ import annotations
@@ -35,11 +38,12 @@ from tests.benchmarks.table import Row
 
 GROUPS: Mapping[str, tuple[str, float]] = {"nab": ("tweets", 0.93), "worldcup98": ("WorldCup", 0.88)}
 """Group to what it is called and the target: our WQL over that of the better of AutoETS and LightGBM."""
-OURS, SHIPPED, ETS, LIGHTGBM = (
+OURS, SHIPPED, ETS, LIGHTGBM, HINDSIGHT = (
     "ours, trained here",
     "ours, as shipped",
     "AutoETS on logs",
     "LightGBM, same features",
+    "hindsight",
 )
 PARTS: Mapping[str, tuple[float, float]] = {"7th eighth": (0.75, 0.875), "last eighth": (0.875, 1.0)}
 ETS_POINTS = 600
@@ -72,6 +76,7 @@ def _methods(made: Made) -> dict[str, Method]:
         "seasonal naive": lambda one: one.seasonal,
         ETS: _auto_ets,
         LIGHTGBM: lambda one: model_quantiles(one, lightgbm.model, lightgbm.prior, online=False),
+        HINDSIGHT: _hindsight,
     }
     if trained is not None:
         methods[SHIPPED] = lambda one: model_quantiles(one, trained.model, trained.prior)
@@ -91,12 +96,21 @@ def _of_group(
     if not {OURS, ETS, LIGHTGBM} <= known.keys():
         return
     best = min(known[ETS].wql, known[LIGHTGBM].wql)
+    yield Row(f"{what}: ratio, {HINDSIGHT}", (known[HINDSIGHT].wql / best,), note=_by_series(known))
     for name in (OURS, SHIPPED):
         if name in known:
             yield Row(f"{what}: ratio, {name}", (known[name].wql / best,), target=target, at_least=False)
     for name in (OURS, SHIPPED):
         if name in known:
             yield from _coverage(f"{what}: coverage, {name}", known[name], judged=target is not None)
+
+
+def _by_series(known: Mapping[str, Score]) -> str:
+    """What hindsight has of LightGBM's loss in each series."""
+    ours, theirs = known[HINDSIGHT].wql_by_series, known[LIGHTGBM].wql_by_series
+    return "over LightGBM alone, by series: " + ", ".join(
+        f"{ours[name] / theirs[name]:.2f}" for name in sorted(ours)
+    )
 
 
 def _coverage(what: str, found: Score, *, judged: bool) -> Iterator[Row]:
@@ -155,6 +169,21 @@ def _auto_ets(windows: Windows) -> Quantiles:
         if np.isfinite(bands).all():
             said[place] = np.maximum(np.expm1(np.minimum(bands, 50.0)), 0.0)
     return said
+
+
+def _hindsight(windows: Windows) -> Quantiles:
+    """Quantiles of the actual deviations, in roots of the mean, around the mean of the hour of each outcome."""
+    history = windows.series.history
+    values = history.values[0].astype(np.float64)
+    hour = np.ones(history.steps(3600.0) // 2 * 2 + 1)
+    known = np.isfinite(values)
+    total = np.convolve(np.where(known, values, 0.0), hour, "same")
+    around = total / np.maximum(np.convolve(known, hour, "same"), 1.0)
+    mean = around[windows.origins[:, None] + np.arange(len(windows.horizons_min))]
+    root = np.sqrt(np.maximum(mean, mean[mean > 0.0].min()))
+    off = ((windows.actual - mean) / root)[windows.scored]
+    spread = np.nanquantile(off, QUANTILES)
+    return np.asarray(np.maximum(mean[..., None] + root[..., None] * spread, 0.0))
 
 
 def _cost(trained: TrainedForecast) -> Iterator[Row]:
