@@ -100,8 +100,7 @@ def update(state: LevelState, values: Array) -> tuple[LevelState, Levels]:
     known = np.abs(values) <= LARGEST
     missing = np.flatnonzero(~known)
     dtype = state.means.dtype
-    x = values.astype(dtype)
-    x[missing] = 0
+    x = (np.where(known, values, 0) if len(missing) else values).astype(dtype)
     gain = 1 / (state.seen + 1).astype(dtype)
     largest = gain.max(initial=0)
     means = np.empty_like(state.means)

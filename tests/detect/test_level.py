@@ -110,3 +110,11 @@ def test_a_restarted_series_knows_nothing_and_the_others_all() -> None:
     state = level.restart(state, np.array([0]))
     _, levels = level.update(state, np.array([99.0, 99.0]))
     assert levels.exceedance[0].tolist() == [0.0, level.CAP]
+
+
+def test_what_does_not_fit_single_precision_is_no_value() -> None:
+    x = noise(60, 2)
+    x[30, 0] = 1e300
+    missing = x.copy()
+    missing[30, 0] = np.nan
+    np.testing.assert_array_equal(run(x, np.float32), run(missing, np.float32))
