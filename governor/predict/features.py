@@ -36,6 +36,8 @@ LOOK_BACK_S = 8.0 * DAY_S
 CHANGES = 96
 """Changes that a mean absolute change is taken over."""
 _MEANS_MIN = (5, 10, 15, 30, 60, 120, 240, 720, 1440)
+_AROUND_S = 5_400.0
+"""Half of what is summed up around this time last week: the farthest horizon and half the widest window."""
 _WINDOWS_S = (900.0, 3600.0)
 """Widths of the windows around the same time yesterday and last week."""
 NAMES: tuple[str, ...] = (
@@ -108,40 +110,32 @@ def features(
 class _Past:
     """Means over windows of the past, in seconds before the end; NaN where nothing in a window is known.
 
-    The last day is turned to one row a step, which numpy goes through several times as fast, and summed up once;
-    what lies further back is only read where a window asks for it.
+    The last day, and the hours around this time last week, are turned to one row a step, which numpy goes through
+    several times as fast, and summed up once; what lies elsewhere is only read where a window asks for it.
     """
 
     def __init__(self, history: RateHistory, end_at: float | NDArray[np.float64]) -> None:
         self.end_at, self.step_s, self.steps = end_at, history.step_s, history.steps
         self._history, self.width = history, history.values.shape[1]
         newest = history.newest(self.steps(DAY_S) + self.steps(3600.0))
-        self.recent: FloatArray = np.ascontiguousarray(newest.T)
+        self._recent = _Sums(newest, self.width - newest.shape[1])
+        week, hours = self.width - self.steps(7.0 * DAY_S), self.steps(_AROUND_S)
+        there = slice(max(0, week - hours), max(0, week + hours))
+        self._last_week = _Sums(rates_only(history.values[:, there]), there.start)
+
+    @property
+    def recent(self) -> FloatArray:
         """(T, S)."""
-        self._before = self.width - len(self.recent)
-        known = np.isfinite(self.recent)
-        self._whole = bool(known.all())
-        filled = self.recent if self._whole else np.where(known, self.recent, np.float32(0.0))
-        self._totals = _running(filled, np.float64)
-        self._counts = None if self._whole else _running(known, np.int32)
-        self._means: dict[tuple[int, int], NDArray[np.float64]] = {}
+        return self._recent.rows
 
     def mean(self, seconds: float, ending_s: float = 0.0) -> NDArray[np.float64]:
         """(S,) mean over the window of `seconds` that ended `ending_s` before the end."""
         stop = max(0, self.width - round(ending_s / self.step_s))
         start = max(0, stop - self.steps(seconds))
-        # The horizons ask for many of the same windows.
-        if (start, stop) not in self._means:
-            self._means[start, stop] = self._mean(start, stop)
-        return self._means[start, stop]
-
-    def _mean(self, start: int, stop: int) -> NDArray[np.float64]:
-        if start < self._before or stop > self.width:
-            return _mean_known(rates_only(self._history.values[:, start:stop]).T)
-        first, last = start - self._before, stop - self._before
-        total = self._totals[last] - self._totals[first]
-        count = last - first if self._counts is None else self._counts[last] - self._counts[first]
-        return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+        for sums in (self._recent, self._last_week):
+            if sums.first <= start and stop <= sums.end:
+                return sums.mean(start, stop)
+        return _mean_known(rates_only(self._history.values[:, start:stop]).T)
 
     def change(self, lag: int, seconds: float) -> NDArray[np.float64]:
         """(S,) mean absolute change over `lag` steps, of at most CHANGES that ended in the last `seconds`."""
@@ -156,9 +150,31 @@ class _Past:
 
     def mean_known(self, values: NDArray[np.floating]) -> NDArray[np.float64]:
         """(S,) mean over the rows of `values`, which are made of `recent` alone."""
-        if self._whole:
+        if self._recent.whole:
             return np.asarray(values.mean(axis=0, dtype=np.float32), np.float64)
         return _mean_known(values)
+
+
+class _Sums:
+    """Running sums of the steps from `first` on."""
+
+    def __init__(self, values: FloatArray, first: int) -> None:
+        """values: (S, T), NaN where unknown."""
+        self.rows: FloatArray = np.ascontiguousarray(values.T)
+        """(T, S)."""
+        self.first, self.end = first, first + len(self.rows)
+        known = np.isfinite(self.rows)
+        self.whole = bool(known.all())
+        filled = self.rows if self.whole else np.where(known, self.rows, np.float32(0.0))
+        self._totals = _running(filled, np.float64)
+        self._counts = None if self.whole else _running(known, np.int32)
+
+    def mean(self, start: int, stop: int) -> NDArray[np.float64]:
+        """(S,) mean over the steps from `start` to `stop`, none before `first` and none from `end` on."""
+        first, last = start - self.first, stop - self.first
+        total = self._totals[last] - self._totals[first]
+        count = last - first if self._counts is None else self._counts[last] - self._counts[first]
+        return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
 
 def _running(values: NDArray[Any], kind: type[np.generic]) -> NDArray[Any]:
