@@ -96,21 +96,24 @@ def _of_group(
     if not {OURS, ETS, LIGHTGBM} <= known.keys():
         return
     best = min(known[ETS].wql, known[LIGHTGBM].wql)
-    yield Row(f"{what}: ratio, {HINDSIGHT}", (known[HINDSIGHT].wql / best,), note=_by_series(known))
-    for name in (OURS, SHIPPED):
+    for name in (HINDSIGHT, OURS, SHIPPED):
         if name in known:
-            yield Row(f"{what}: ratio, {name}", (known[name].wql / best,), target=target, at_least=False)
+            yield Row(
+                f"{what}: ratio, {name}",
+                (known[name].wql / best,),
+                target=None if name == HINDSIGHT else target,
+                at_least=False,
+                note=_by_series(known[name], known[LIGHTGBM]),
+            )
     for name in (OURS, SHIPPED):
         if name in known:
             yield from _coverage(f"{what}: coverage, {name}", known[name], judged=target is not None)
 
 
-def _by_series(known: Mapping[str, Score]) -> str:
-    """What hindsight has of LightGBM's loss in each series."""
-    ours, theirs = known[HINDSIGHT].wql_by_series, known[LIGHTGBM].wql_by_series
-    return "over LightGBM alone, by series: " + ", ".join(
-        f"{ours[name] / theirs[name]:.2f}" for name in sorted(ours)
-    )
+def _by_series(one: Score, lightgbm: Score) -> str:
+    """What is left of LightGBM's loss in each series."""
+    ratios = (loss / lightgbm.wql_by_series[name] for name, loss in sorted(one.wql_by_series.items()))
+    return "over LightGBM alone, by series: " + ", ".join(f"{ratio:.2f}" for ratio in ratios)
 
 
 def _coverage(what: str, found: Score, *, judged: bool) -> Iterator[Row]:
@@ -180,7 +183,8 @@ def _hindsight(windows: Windows) -> Quantiles:
     total = np.convolve(np.where(known, values, 0.0), hour, "same")
     around = total / np.maximum(np.convolve(known, hour, "same"), 1.0)
     mean = around[windows.origins[:, None] + np.arange(len(windows.horizons_min))]
-    root = np.sqrt(np.maximum(mean, mean[mean > 0.0].min()))
+    # The outcome is one of the hour: where that is silent, so is the outcome.
+    root = np.sqrt(np.maximum(mean, np.finfo(np.float64).tiny))
     off = ((windows.actual - mean) / root)[windows.scored]
     spread = np.nanquantile(off, QUANTILES)
     return np.asarray(np.maximum(mean[..., None] + root[..., None] * spread, 0.0))

@@ -26,7 +26,7 @@ from tests.benchmarks.evaluate.nab_rules import (
     labelled,
     nab_score,
 )
-from tests.benchmarks.evaluate.streams import level_scores, scores
+from tests.benchmarks.evaluate.streams import scores
 from tests.benchmarks.table import Row
 
 Array = NDArray[np.float64]
@@ -100,8 +100,8 @@ def rows(data: Path) -> list[Row]:
     labels = [s.labels for s in series]
     detectors = {
         "windowed Gaussian": [windowed_gaussian(v) for v in values],
-        "level, value only": level_scores(values, families=((0,),)),
-        "level": level_scores(values),
+        "level, value only": scores(values, families=((0,),)),
+        "level": scores(values),
         OURS: scores(values, [s.times for s in series]),
     }
     answer = []

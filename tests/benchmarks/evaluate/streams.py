@@ -13,22 +13,16 @@ from governor.detect.opinion import Families
 Array = NDArray[np.float64]
 
 
-def level_scores(series: Sequence[Array], families: Families = level.FAMILIES) -> list[Array]:
-    """1 - damped p-value of each point of each series, in [0, 1), by `level` alone; see `scores`."""
-    return _scored(series, None, families)
+def scores(
+    series: Sequence[Array], times: Sequence[Array] | None = None, families: Families = level.FAMILIES
+) -> list[Array]:
+    """1 - damped p-value of each point of each series, in [0, 1); every series is calibrated by itself alone.
 
+    There is no mesh to say which to believe, so that every value outside its envelope counts as said.
 
-def scores(series: Sequence[Array], times: Sequence[Array]) -> list[Array]:
-    """1 - damped p-value of each point of each series, by `level` and `season`; every series by itself alone.
-
-    times: seconds since the epoch of each value. There is no mesh to say which to believe, so that every value
-    outside its envelope counts as said.
+    times: seconds since the epoch of each value, for the season; without them there is none. families: positions
+    in `level.VIEWS` of each family: see `opinion`.
     """
-    return _scored(series, times, level.FAMILIES)
-
-
-def _scored(series: Sequence[Array], times: Sequence[Array] | None, families: Families) -> list[Array]:
-    """families: positions in `level.VIEWS` of each family: see `opinion`."""
     count = len(series)
     values = _side_by_side(series)
     clock = None if times is None else _side_by_side(times)
