@@ -49,10 +49,22 @@ class SlowProxy:
             end.close()
 
     async def _hand_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, slow: bool) -> None:
+        # Read on while something is held: a request in two pieces is as late as one in one piece, and not twice.
+        held: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
+        leaving = asyncio.create_task(self._hand_out(held, writer))
         with suppress(OSError):
             while data := await reader.read(65536):
-                if slow and self.delay_s:
-                    await asyncio.sleep(self.delay_s)
+                held.put_nowait((self._loop.time() + (self.delay_s if slow else 0.0), data))
+        held.put_nowait((0.0, b""))
+        await leaving
+
+    async def _hand_out(self, held: asyncio.Queue[tuple[float, bytes]], writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError):
+            while True:
+                due, data = await held.get()
+                if not data:
+                    break
+                await asyncio.sleep(due - self._loop.time())
                 writer.write(data)
                 await writer.drain()
         writer.close()
